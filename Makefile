@@ -1,0 +1,54 @@
+# The verbs of the house. Each works on a fresh machine with Python >= 3.11: what it needs, it installs into .venv.
+# PYTHON, DATA and VENV may be set from outside.
+
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= .data
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+
+.PHONY: up test check bench docs clean lock
+
+up: $(VENV)/.run
+	$(BIN)/cellwallet up --data $(DATA) --demo
+
+test: $(VENV)/.dev check
+	$(RUN) pytest -q tests/layout
+	$(RUN) pytest -q tests/integration
+	$(RUN) pytest -q tests/system
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(RUN) mypy
+	$(BIN)/lint-imports
+	$(RUN) pytest tests/unit -q
+
+bench: $(VENV)/.run
+	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/render.py
+
+lock:
+	uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+		-o requirements.lock
+	uv pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later must be installed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(RUN) pip install --quiet --require-hashes -r requirements.lock
+	$(RUN) pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(RUN) pip install --quiet --require-hashes -r requirements-dev.lock
+	$(RUN) pip install --quiet --no-deps --editable .
+	touch $@ $(VENV)/.run

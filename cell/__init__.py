@@ -1,0 +1,1 @@
+"""One cell: wallets, their money and their database, in one failure domain."""

@@ -1,0 +1,123 @@
+"""The admin API, on a port of its own: units, status and audit for the control plane and for operators; metrics."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from cell.api.errors import ProblemRaised, answer_problems
+from cell.api.responses import AsgiApp, Identified, Responder, request_id_in
+from cell.api.tokens import Principal, TokenVerifier, scope_problem
+from cell.ports import StoreLostError
+from cell.store.audit import AuditFailed, audit
+from cell.store.units import UnitsMustBeTheFirstError, UnitStore
+from contract.fleet import CellUnits, FirstUnits
+from contract.problems import Problem
+from contract.reasons import Reason
+from contract.scopes import Scope
+
+
+class AuditRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    full: bool = False
+    """Fold every log again and recompute every hash, instead of comparing sums and ends."""
+
+
+def admin_application(
+    *,
+    cell_id: str,
+    database_url: str,
+    tokens: TokenVerifier,
+    units: UnitStore,
+    responder: Responder,
+    status: Callable[[], dict[str, Any]],
+    metrics_text: Callable[[], bytes],
+) -> AsgiApp:
+    app = FastAPI(title=f"cell {cell_id}: admin", openapi_url=None, redirect_slashes=False)
+    answer_problems(app, responder)
+    router = APIRouter(prefix="/admin")
+
+    def may(scope: Scope) -> Callable[[Request], Principal]:
+        def check(request: Request) -> Principal:
+            header = request.headers.get("authorization")
+            principal = tokens.verify(None if header is None else header.encode("latin-1"), time.time())
+            if isinstance(principal, Problem):
+                raise ProblemRaised(principal)
+            problem = scope_problem(principal, scope)
+            if problem is not None:
+                raise ProblemRaised(problem)
+            return principal
+
+        return check
+
+    reads = Depends(may(Scope.FLEET_READ))
+    manages = Depends(may(Scope.FLEET_MANAGE))
+
+    @router.get("/units", dependencies=[reads])
+    async def list_units() -> CellUnits:
+        return await units.read()
+
+    @router.put("/units/first", response_model=CellUnits, dependencies=[manages])
+    async def adopt_first_units(first: FirstUnits, request: Request) -> CellUnits | Response:
+        try:
+            return await units.adopt_first(first)
+        except UnitsMustBeTheFirstError as error:
+            return _conflict(str(error), request_id=request_id_in(request.scope))
+
+    @router.get("/status", dependencies=[reads])
+    async def show_status() -> dict[str, Any]:
+        return status()
+
+    @router.post("/audit", dependencies=[reads])
+    async def run_audit(wanted: Annotated[AuditRequest, ...]) -> Response:
+        try:
+            report = await audit(database_url, cell=cell_id, is_full=wanted.full)
+        except AuditFailed as error:
+            raise StoreLostError(str(error)) from error
+        answer = asdict(report)
+        answer["clean"] = not report.findings
+        return Response(json.dumps(answer), media_type="application/json")  # sums may be beyond 64 bits
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/healthz")
+    async def show_health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    app.include_router(router)
+    answer_lost_database(app, responder)
+    return Identified(app, cell_id=cell_id)
+
+
+def answer_lost_database(app: FastAPI, responder: Responder) -> None:
+    async def on_lost(request: Request, error: Exception) -> Response:
+        del error
+        problem = Problem(
+            reason=Reason.CELL_MUST_BE_REACHABLE, detail="The cell's database cannot be reached; please try again."
+        )
+        return responder.problem_response(problem, request_id=request_id_in(request.scope))
+
+    app.add_exception_handler(StoreLostError, on_lost)
+
+
+def _conflict(detail: str, *, request_id: str) -> Response:
+    """The one refusal that vendors never meet: it has no place in their table of reasons."""
+    document = {
+        "type": "urn:cellwallet:reason:units_must_be_the_first",
+        "title": "The units must be the first",
+        "status": 409,
+        "detail": detail,
+        "reason": "units_must_be_the_first",
+        "retry": "never",
+        "request_id": request_id,
+    }
+    return Response(orjson.dumps(document), status_code=409, media_type="application/problem+json")

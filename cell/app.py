@@ -1,0 +1,240 @@
+"""The composition root of a cell's API process: builds everything from the settings and passes it by constructor."""
+
+import asyncio
+import gc
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from cell.api.admin import admin_application
+from cell.api.admission import Admission
+from cell.api.application import vendor_application
+from cell.api.responses import Responder
+from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
+from cell.background.housekeeping import housekeeping_loop
+from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
+from cell.lanes import LaneLimits, Lanes
+from cell.queries import Queries
+from cell.registration import Registrar
+from cell.serving import serve
+from cell.settings import Settings
+from cell.store.ledger_store import PostgresLedger
+from cell.store.revision import SCHEMA_REVISION
+from cell.store.units import UnitStore
+from cell.telemetry import AccessLog, Metrics, Telemetry, start_tracing
+from cell.version import VERSION
+from contract.configuration import CellConfiguration
+from contract.directory import ApiInstance
+from contract.fleet import Registration
+from contract.signing import public_keys_of
+
+PATIENCE_S = 2.0
+"""How long commands wait for a lost database: a restarting PostgreSQL is back sooner, a dead one answers 503 then."""
+
+RESTART_PAUSE_S = 1.0
+"""Before a background loop that failed begins again."""
+
+log = structlog.get_logger()
+
+
+GC_ALLOCATIONS = 50_000
+"""Objects between looks of the garbage collector: some hundred requests. Requests leave no cycles behind, so its usual
+700 only cost a tenth of the write path."""
+
+
+class CellProcess:
+    """One API process of a cell, from its settings to its two servers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process_id = f"{settings.zone}-{settings.port}-{secrets.token_hex(4)}"
+        database_url = settings.database_url.get_secret_value()
+        jwks = read_jwks(settings.control_plane_jwks_file)
+        self._metrics = Metrics(cell_id=settings.id, zone=settings.zone, software_version=VERSION)
+        self._tracing = start_tracing(
+            endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
+        )
+        self._access_log = AccessLog(
+            cell_id=settings.id,
+            lines_max=settings.access_log_max,
+            period_ms=settings.access_log_period_ms,
+            on_drop=self._metrics.lines_dropped,
+            errors_only=settings.log_level in {"warning", "error"},
+        )
+        self._tokens = vendor_tokens(audience=settings.audience)
+        self._admins = admin_tokens(audience=settings.audience, control_plane_keys=usable_keys(jwks))
+        self._admission = Admission()
+        self._lanes = self._build_lanes(database_url)
+        self._queries = Queries(
+            database_url,
+            connections_max=settings.read_pool_max,
+            wait_max_ms=settings.read_wait_max_ms,
+            statement_timeout_ms=settings.read_statement_timeout_ms,
+            connect_timeout_s=settings.connect_timeout_s,
+            tcp_user_timeout_ms=settings.tcp_user_timeout_ms,
+        )
+        self._control_plane = control_plane_client(
+            url=settings.control_plane_url, join_token=settings.join_token.get_secret_value()
+        )
+        self._configuration = ConfigurationSource(
+            cell_id=settings.id,
+            state_dir=settings.state_dir,
+            trusted_keys=public_keys_of(jwks),
+            metrics=self._metrics,
+            control_plane=self._control_plane,
+            wait_s=settings.configuration_wait_s,
+            timeout_s=settings.control_plane_timeout_s,
+        )
+        self._registrar = Registrar(
+            control_plane=self._control_plane,
+            describe=self._describe,
+            metrics=self._metrics,
+            period_s=settings.registration_period_s,
+            timeout_s=settings.control_plane_timeout_s,
+        )
+        self._units = UnitStore(database_url, cell_id=settings.id)
+        self._is_stopping = False
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Serve until `stop`; then finish what was accepted. False = a silent database did not let us end in time."""
+        self._configuration.load()
+        self._configuration.subscribe(self._configure)
+        self._access_log.start()
+        self._lanes.start()
+        self._queries.start()
+        background = [
+            asyncio.create_task(_kept_running("configuration", self._configuration.run)),
+            asyncio.create_task(_kept_running("registration", self._registrar.run)),
+            asyncio.create_task(_kept_running("housekeeping", self._keep_house)),
+        ]
+        _calm_the_collector()
+        log.info("serving", process=self._process_id, port=self._settings.port)
+        try:
+            await serve(self._settings, public=self._vendor_app(), admin=self._admin_app(), stop=stop)
+        finally:
+            self._is_stopping = True
+            stopping = asyncio.create_task(self._stop(background))
+            # Not cancelled when it takes too long: that would cancel a commit under way.
+            await asyncio.wait({stopping}, timeout=self._settings.shutdown_grace_s)
+        return stopping.done()
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._lanes.are_connected and self._configuration.is_ready and not self._is_stopping
+
+    async def _stop(self, background: list[asyncio.Task[None]]) -> None:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self._lanes.stop()
+        await self._queries.stop()
+        if self._control_plane is not None:
+            await self._control_plane.aclose()
+        await self._access_log.stop()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.stop)
+
+    def _build_lanes(self, database_url: str) -> Lanes:
+        settings = self._settings
+        ledger = PostgresLedger(
+            database_url,
+            process_id=self._process_id,
+            lock_timeout_ms=settings.lock_statement_timeout_ms,
+            idle_timeout_ms=settings.idle_in_transaction_timeout_ms,
+            connect_timeout_s=settings.connect_timeout_s,
+            tcp_user_timeout_ms=settings.tcp_user_timeout_ms,
+        )
+        return Lanes(
+            ledger,
+            lanes=settings.lanes,
+            money=LaneLimits(batch_max=settings.batch_max, queue_max=settings.queue_max, patience_s=PATIENCE_S),
+            openings=LaneLimits(
+                batch_max=settings.opening_batch_max, queue_max=settings.opening_queue_max, patience_s=PATIENCE_S
+            ),
+            metrics=self._metrics,
+            tracing=self._tracing,
+        )
+
+    def _vendor_app(self) -> Any:
+        return vendor_application(
+            cell_id=self._settings.id,
+            version=VERSION,
+            tokens=self._tokens,
+            admission=self._admission,
+            lanes=self._lanes,
+            queries=self._queries,
+            telemetry=Telemetry(metrics=self._metrics, access_log=self._access_log, tracing=self._tracing),
+            is_ready=lambda: self._is_ready,
+            deadline_default_ms=self._settings.deadline_default_ms,
+            body_timeout_ms=self._settings.body_timeout_ms,
+        )
+
+    def _admin_app(self) -> Any:
+        return admin_application(
+            cell_id=self._settings.id,
+            database_url=self._settings.database_url.get_secret_value(),
+            tokens=self._admins,
+            units=self._units,
+            responder=Responder(cell_id=self._settings.id),
+            status=self._status,
+            metrics_text=self._metrics.exposition,
+        )
+
+    async def _keep_house(self) -> None:
+        await housekeeping_loop(
+            self._settings.database_url.get_secret_value(),
+            months_ahead=self._settings.partitions_ahead_months,
+            period_s=self._settings.partitions_period_s,
+            metrics=self._metrics,
+        )
+
+    def _configure(self, configuration: CellConfiguration) -> None:
+        self._tokens.configure(configuration)
+        self._admins.configure(configuration)
+        self._admission.configure(configuration, asyncio.get_running_loop().time())
+
+    def _describe(self) -> Registration:
+        settings = self._settings
+        return Registration(
+            id=settings.id,
+            home_zone=settings.home_zone,
+            instance=ApiInstance(url=settings.advertised_api_url, zone=settings.zone),
+            admin_url=settings.advertised_admin_url,
+            schema_revision=SCHEMA_REVISION,
+            software_version=VERSION,
+        )
+
+    def _status(self) -> dict[str, Any]:
+        current = self._configuration.current
+        return {
+            "cell": self._settings.id,
+            "zone": self._settings.zone,
+            "process": self._process_id,
+            "version": VERSION,
+            "schema_revision": SCHEMA_REVISION,
+            "is_ready": self._is_ready,
+            "configuration_version": None if current is None else current.version,
+            "clock_s": time.time(),
+        }
+
+
+async def _kept_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """A bug in a background loop must not end it for good: it is logged, and the loop begins again."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("background loop failed", loop=name)
+        else:
+            return
+        await asyncio.sleep(RESTART_PAUSE_S)
+
+
+def _calm_the_collector() -> None:
+    """What start-up made lives as long as the process: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 100)

@@ -1,0 +1,341 @@
+"""The write path's two round trips in PostgreSQL, straight through psycopg's pipeline mode.
+
+READ COMMITTED, the lock statement first, everything else in later statements: a later statement sees what was
+committed while the locks were waited for. Locks are taken in id order, so batches cannot deadlock. Knows nothing of
+rules; whether a commit happened is never guessed (cell/ports.py).
+"""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
+from psycopg.pq import ConnStatus
+from psycopg.rows import TupleRow
+
+from cell.ledger.footprint import Footprint
+from cell.ledger.model import Exile, Recorded, TransactionKey, UnitState, Wallet
+from cell.ledger.outcomes import Changes
+from cell.ledger.view import Loaded
+from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
+from cell.store import arrays
+from cell.store.statements import (
+    CLOCK,
+    INSERT_ACCOUNT_DELTAS,
+    INSERT_ENTRIES_AND_TRANSACTIONS,
+    INSERT_REVERSALS,
+    INSERT_WALLETS,
+    LOCK_UNITS,
+    LOCK_WALLETS,
+    PROBE,
+    SELECT_EXILES,
+    SELECT_FREE_WALLETS,
+    SELECT_RECORDED,
+    SELECT_REVERSED,
+    SELECT_UNIT_STATES,
+    SELECT_WALLET_IDS,
+    UPDATE_METADATA,
+    UPDATE_WALLETS,
+    entry_columns,
+    opened_columns,
+    wallet_columns,
+)
+from contract.ids import WalletId
+from contract.slots import slot_of
+
+_WARNING_AT_COMMIT = "01000"
+"""The commit was cancelled while it waited for its standby: the row is visible here and perhaps nowhere else."""
+
+
+class PostgresLedger:
+    """`LedgerStore` on one PostgreSQL."""
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        process_id: str,
+        lock_timeout_ms: int,
+        idle_timeout_ms: int,
+        connect_timeout_s: int = 3,
+        tcp_user_timeout_ms: int = 5_000,
+    ) -> None:
+        self._database_url = database_url
+        self._process_id = process_id
+        self._lock_timeout_ms = lock_timeout_ms
+        self._idle_timeout_ms = idle_timeout_ms
+        self._connect_arguments = {"connect_timeout": connect_timeout_s, "tcp_user_timeout": tcp_user_timeout_ms}
+
+    def session(self, name: str) -> "PostgresSession":
+        options = (
+            f"-c application_name=cell-write:{name} -c synchronous_commit=on "
+            f"-c plan_cache_mode=force_generic_plan -c timezone=UTC "
+            f"-c idle_in_transaction_session_timeout={self._idle_timeout_ms} "
+            f"-c default_transaction_isolation=read\\ committed"
+        )
+        return PostgresSession(
+            self._database_url,
+            connect_arguments={"options": options, **self._connect_arguments},
+            process_id=self._process_id,
+            lock_timeout_ms=self._lock_timeout_ms,
+        )
+
+
+class PostgresSession:
+    def __init__(
+        self, database_url: str, *, connect_arguments: dict[str, Any], process_id: str, lock_timeout_ms: int
+    ) -> None:
+        self._database_url = database_url
+        self._connect_arguments = connect_arguments
+        self._process_id = process_id
+        self._limit_locks = f"SET LOCAL statement_timeout = {lock_timeout_ms}"
+        self._connection: AsyncConnection[TupleRow] | None = None
+        self._pipelining = AsyncExitStack()
+        self._pipeline: AsyncPipeline | None = None
+        self._commit_is_doubtful = False
+
+    async def connect(self) -> None:
+        await self.close()
+        try:
+            connection = await AsyncConnection.connect(
+                self._database_url, autocommit=True, prepare_threshold=0, **self._connect_arguments
+            )
+            arrays.register(connection)
+            connection.add_notice_handler(self._on_notice)
+            self._connection = connection
+            await connection.execute(PROBE, (self._process_id,))
+        except psycopg.Error as error:
+            await self.close()
+            raise StoreLostError(str(error).strip()) from error
+
+    async def load(self, footprint: Footprint) -> Loaded:
+        try:
+            loaded, frozen = await self._lock_and_load(footprint)
+            doubtful = [one for one in footprint.wallet_ids if one not in loaded.wallets] + frozen
+            if doubtful:
+                await self._load_ownership(loaded, doubtful)
+        except psycopg.Error as error:
+            raise self._failure(error) from error
+        return loaded
+
+    async def save(self, changes: Sequence[Changes]) -> None:
+        self._commit_is_doubtful = False
+        try:
+            await self._insert_and_commit(changes)
+        except psycopg.Error as error:
+            raise self._failure(error) from error
+
+    async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
+        try:
+            connection = self._live()
+            pipeline = await self._pipelined(connection)
+            free = await self._send(connection, SELECT_FREE_WALLETS, arrays.uuids(wallet_ids))
+            known = await self._send(connection, SELECT_WALLET_IDS, arrays.uuids(wallet_ids))
+            await pipeline.sync()  # which ends the transaction, and with it what this look has locked
+            are_free = {row[0] for row in await free.fetchall()}
+            return frozenset(row[0] for row in await known.fetchall() if row[0] not in are_free)
+        except psycopg.Error as error:
+            raise StoreLostError(str(error).strip()) from error
+
+    async def abandon(self) -> None:
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            await self._end_pipeline()
+            await connection.rollback()
+        except psycopg.Error:
+            await self.close()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        await self._end_pipeline()
+
+    async def _lock_and_load(self, footprint: Footprint) -> tuple[Loaded, list[WalletId]]:
+        connection = self._live()
+        pipeline = await self._pipelined(connection)
+        await self._send(connection, "BEGIN")
+        await self._send(connection, self._limit_locks)
+        if footprint.openings:
+            units = sorted({slot_of(wallet_id) for wallet_id in footprint.openings})
+            await self._send(connection, LOCK_UNITS, arrays.int4s(units))
+        wallets = await self._send(connection, LOCK_WALLETS, arrays.uuids(footprint.wallet_ids))
+        await self._send(connection, "SET LOCAL statement_timeout = 0")
+        recorded = await self._send(connection, SELECT_RECORDED, *_key_columns(footprint.transactions))
+        reversed_ = None
+        if footprint.originals:
+            reversed_ = await self._send(connection, SELECT_REVERSED, *_key_columns(footprint.originals))
+        clock = await self._send(connection, CLOCK)
+        await pipeline.sync()
+        loaded = Loaded(
+            wallets={row[0]: _wallet(row) for row in await wallets.fetchall()},
+            recorded={record.key: record for record in map(_recorded, await recorded.fetchall())},
+            reversed_amounts={
+                TransactionKey(*row[:3]): row[3] for row in (await reversed_.fetchall() if reversed_ else ())
+            },
+            now_us=(await clock.fetchone())[0],  # type: ignore[index]  # a clock always answers
+            unit_states={},
+            exiles={},
+        )
+        frozen = [wallet.wallet_id for wallet in loaded.wallets.values() if wallet.frozen_by is not None]
+        return loaded, frozen
+
+    async def _load_ownership(self, loaded: Loaded, doubtful: list[WalletId]) -> None:
+        """Units and exiles of absent and frozen wallets, in statements after the locks."""
+        connection = self._live()
+        units = {loaded.wallets[one].unit if one in loaded.wallets else slot_of(one) for one in doubtful}
+        pipeline = await self._pipelined(connection)
+        states = await self._send(connection, SELECT_UNIT_STATES, arrays.int4s(sorted(units)))
+        exiles = await self._send(connection, SELECT_EXILES, arrays.uuids(doubtful))
+        await pipeline.sync()
+        for unit, state, epoch, peer_cell in await states.fetchall():
+            loaded.unit_states[unit] = UnitState(unit=unit, state=state, epoch=epoch, peer_cell=peer_cell)
+        for wallet_id, unit, cell, epoch in await exiles.fetchall():
+            loaded.exiles[wallet_id] = Exile(wallet_id=wallet_id, unit=unit, cell=cell, epoch=epoch)
+
+    async def _insert_and_commit(self, changes: Sequence[Changes]) -> None:
+        connection = self._live()
+        opened = [change.opened for change in changes if change.opened is not None]
+        born = {one.wallet.wallet_id: one.wallet.seq for one in opened}
+        touched = {wallet.wallet_id: wallet for change in changes for wallet in change.wallets}
+        altered = [wallet for wallet in touched.values() if wallet.seq != born.get(wallet.wallet_id)]
+        written = [pair for change in changes for pair in zip(change.entries, change.recorded, strict=True)]
+        inserted = None
+        if opened:
+            inserted = await self._insert_wallets(connection, opened)
+        pipeline = await self._pipelined(connection)
+        rows = await self._send(connection, INSERT_ENTRIES_AND_TRANSACTIONS, *entry_columns(written))
+        updated = await self._send(connection, UPDATE_WALLETS, *wallet_columns(altered)) if altered else None
+        await self._insert_the_rest(connection, changes)
+        commit = await self._send(connection, "COMMIT")
+        await pipeline.sync()
+        counts = await rows.fetchone()
+        if counts != (len(written), len(written)) or (updated and updated.rowcount != len(altered)):
+            raise StoreLostError(f"{len(written)} entries were sent, {counts} were written")
+        if commit.statusmessage != "COMMIT" or self._commit_is_doubtful or inserted not in (None, len(opened)):
+            raise StoreLostError(f"the commit was answered by {commit.statusmessage}")
+
+    async def _insert_wallets(self, connection: AsyncConnection[TupleRow], opened: list[Any]) -> int:
+        pipeline = await self._pipelined(connection)
+        rows = await self._send(connection, INSERT_WALLETS, *opened_columns(opened))
+        await pipeline.sync()
+        if rows.rowcount != len(opened):
+            raise StoreBusyError("a wallet was opened by somebody else meanwhile")
+        return rows.rowcount
+
+    async def _insert_the_rest(self, connection: AsyncConnection[TupleRow], changes: Sequence[Changes]) -> None:
+        deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for change in changes:
+            for account, currency, delta in change.account_deltas:
+                deltas[account, currency] += delta
+        if deltas:
+            names, currencies = zip(*deltas, strict=True)
+            columns = (arrays.texts(names), arrays.texts(currencies), arrays.int8s(list(deltas.values())))
+            await self._send(connection, INSERT_ACCOUNT_DELTAS, *columns, secrets.token_hex(8))
+        reversals = [change.reversal for change in changes if change.reversal is not None]
+        if reversals:
+            keys = _key_columns([one.original for one in reversals])
+            columns_of_parts = (
+                arrays.int8s([one.seq for one in reversals]),
+                arrays.int8s([one.amount for one in reversals]),
+            )
+            await self._send(connection, INSERT_REVERSALS, *keys, *columns_of_parts)
+        metadata = {
+            change.recorded[0].key.wallet_id: change.metadata for change in changes if change.metadata is not None
+        }
+        if metadata:
+            columns_of_texts = (arrays.uuids(list(metadata)), arrays.texts(list(metadata.values())))
+            await self._send(connection, UPDATE_METADATA, *columns_of_texts)
+
+    async def _pipelined(self, connection: AsyncConnection[TupleRow]) -> AsyncPipeline:
+        """The connection's pipeline; it stays open until something fails.
+
+        Each round trip ends with `sync()`, before anything is fetched: leaving a pipeline, or fetching within one,
+        sends a Flush after the Sync, and PostgreSQL then never starts the clock of an idle transaction.
+        """
+        if self._pipeline is None:
+            self._pipeline = await self._pipelining.enter_async_context(connection.pipeline())
+        return self._pipeline
+
+    async def _end_pipeline(self) -> None:
+        self._pipeline = None
+        with suppress(psycopg.Error):  # what failed in it was told before
+            await self._pipelining.aclose()
+
+    async def _send(
+        self, connection: AsyncConnection[TupleRow], statement: str, *columns: object
+    ) -> AsyncCursor[TupleRow]:
+        cursor = connection.cursor(binary=True)
+        return await cursor.execute(statement, columns or None, prepare=bool(columns))
+
+    def _live(self) -> AsyncConnection[TupleRow]:
+        if self._connection is None:
+            raise StoreLostError("not connected")
+        return self._connection
+
+    def _failure(self, error: psycopg.Error) -> StoreLostError | StoreBusyError | StoreRefusedError:
+        """What is known after a driver's error: nothing (lost), nobody's fault (busy), or bad data (refused)."""
+        text = str(error).strip()
+        connection = self._connection
+        if connection is None or connection.closed or connection.pgconn.status != ConnStatus.OK:
+            return StoreLostError(text)
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            return StoreLostError(text)  # this is no primary any more: the next connection finds the one that is
+        if isinstance(error, psycopg.OperationalError | psycopg.InternalError):
+            return StoreBusyError(text)
+        return StoreRefusedError(text)
+
+    def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate == _WARNING_AT_COMMIT:
+            self._commit_is_doubtful = True
+
+
+def _key_columns(keys: Sequence[TransactionKey]) -> tuple[arrays.Array, ...]:
+    return (
+        arrays.uuids([key.wallet_id for key in keys]),
+        arrays.texts([key.vendor_id for key in keys]),
+        arrays.uuids([key.transaction_id for key in keys]),
+    )
+
+
+def _wallet(row: TupleRow) -> Wallet:
+    return Wallet(
+        wallet_id=row[0],
+        unit=row[1],
+        owner_type=row[2],
+        currency=row[3],
+        status=row[4],
+        balance=row[5],
+        held=row[6],
+        overdraft_limit=row[7],
+        seq=row[8],
+        head_hash=row[9],
+        posted_at_us=row[10],
+        frozen_by=row[11],
+        blocked_by=row[12],
+    )
+
+
+def _recorded(row: TupleRow) -> Recorded:
+    return Recorded(
+        key=TransactionKey(row[0], row[1], row[2]),
+        kind=row[3],
+        requested_amount=row[4],
+        amount=row[5],
+        currency=row[6],
+        terms=row[7],
+        reason=row[8],
+        posted_at_us=row[9],
+        seq=row[10],
+        delta=row[11],
+        held_delta=row[12],
+        balance_after=row[13],
+        held_after=row[14],
+        overdraft_limit_after=row[15],
+        hash=row[16],
+    )

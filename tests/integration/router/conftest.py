@@ -1,0 +1,58 @@
+"""Cells that stand in for real ones, and routers in front of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from router_under_test import NewCell, NewRouter, RouterUnderTest, running_router
+from signed_directory import DirectoryServer, Signer
+from stand_in_cell import Script, StandInCell
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the process runs on: transports behave differently on others."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer()
+
+
+@pytest.fixture
+async def new_cell() -> AsyncIterator[NewCell]:
+    started: list[StandInCell] = []
+
+    async def start(cell_id: str, script: Script | None = None) -> StandInCell:
+        cell = StandInCell(cell_id, script)
+        await cell.start()
+        started.append(cell)
+        return cell
+
+    yield start
+    for cell in started:
+        await cell.kill()
+
+
+@pytest.fixture
+async def new_router(tmp_path: Path, signer: Signer) -> AsyncIterator[NewRouter]:
+    async with AsyncExitStack() as running:
+
+        async def start(**members: Any) -> RouterUnderTest:
+            return await running.enter_async_context(running_router(tmp_path, signer, **members))
+
+        yield start
+
+
+@pytest.fixture
+async def publisher() -> AsyncIterator[DirectoryServer]:
+    server = DirectoryServer()
+    await server.start()
+    yield server
+    await server.stop()

@@ -1,0 +1,135 @@
+"""Bodies, parameters and answers of the platform API, where the contract's own forms are not narrow enough.
+
+The contract says what things mean; here is what is accepted from the wire: bounded, printable, finite.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from contract.configuration import CellConfiguration, VendorPolicy
+from contract.directory import ApiInstance, DirectoryDocument
+from contract.fleet import CellAnswer, Registration
+from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
+from contract.money import AMOUNT_MAX
+from contract.scopes import VENDOR_SCOPES
+
+WAIT_MAX_S = 55.0
+"""Longest long poll; below the idle time-outs of usual proxies (60 s)."""
+RATE_MAX_PER_S = 1_000_000_000.0
+ROUTER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+SUBJECT_PATTERN = r"^(vendor|cell):[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+URL_PATTERN = rf"^https?://({_HOST}(\.{_HOST})*|\[[0-9a-f:]{{2,39}}\])(:{_PORT})?(/[!-~]*)?$"
+"""Host, port and path, and nothing that only some clients understand."""
+
+_VENDOR_SCOPE_NAMES = tuple(scope.value for scope in VENDOR_SCOPES)
+
+
+def _must_be_vendor_scope(scope: str) -> str:
+    if scope not in _VENDOR_SCOPE_NAMES:
+        raise ValueError(f"must be one of {', '.join(_VENDOR_SCOPE_NAMES)}")
+    return scope
+
+
+CellPath = Annotated[str, Path(pattern=CELL_PATTERN)]
+VendorPath = Annotated[str, Path(pattern=VENDOR_PATTERN)]
+WalletPath = Annotated[str, Path(pattern=UUID_PATTERN)]
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        allow_inf_nan=False,
+        description=f"Seconds to wait for a version that `If-None-Match` does not name; at most {WAIT_MAX_S:.0f}.",
+    ),
+]
+RouterName = Annotated[str | None, Query(pattern=ROUTER_PATTERN, description="Id of the acknowledging router.")]
+Applied = Annotated[int | None, Query(ge=0, le=AMOUNT_MAX, description="Version that the router has applied.")]
+
+Url = Annotated[str, Field(pattern=URL_PATTERN, max_length=500)]
+Label = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+Rate = Annotated[float, Field(gt=0, le=RATE_MAX_PER_S, allow_inf_nan=False)]
+VendorScope = Annotated[
+    str,
+    AfterValidator(_must_be_vendor_scope),
+    WithJsonSchema({"type": "string", "enum": list(_VENDOR_SCOPE_NAMES)}),
+]
+
+
+class InstanceBody(ApiInstance):
+    url: Url
+    zone: Label
+
+
+class RegistrationBody(Registration):
+    model_config = ConfigDict(strict=True)
+
+    home_zone: Label
+    instance: InstanceBody
+    admin_url: Url
+    schema_revision: Label
+    software_version: Label
+
+
+class VendorPolicyBody(VendorPolicy):
+    model_config = ConfigDict(strict=True)
+
+    rate_per_s: Rate | None = None
+    scopes_allowed: Annotated[tuple[VendorScope, ...] | None, Field(max_length=len(VENDOR_SCOPES), strict=False)] = None
+
+
+class CapacityBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    capacity_per_s: Rate | None
+    """Money commands per second; null = not certified, only queues bound the cell."""
+
+
+class Signature(BaseModel):
+    key_id: str
+    value: str
+
+
+class SignedDirectory(DirectoryDocument):
+    signature: Signature
+
+
+class SignedConfiguration(CellConfiguration):
+    signature: Signature
+
+
+class CellsAnswer(BaseModel):
+    cells: list[CellAnswer]
+
+
+class ChangeAnswer(BaseModel):
+    """One line of the audit trail."""
+
+    at: str
+    actor: str
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    request_id: str
+
+
+class ChangesAnswer(BaseModel):
+    changes: list[ChangeAnswer]
+    next_cursor: str | None
+
+
+class WaitingAnswer(BaseModel):
+    reason: str
+    subject: str
+    detail: str
+
+
+class PlanAnswer(BaseModel):
+    """What this process last planned: what it does, and why it does not do more."""
+
+    planned_at: str | None
+    actions: list[str]
+    waiting: list[WaitingAnswer]

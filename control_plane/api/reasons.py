@@ -1,0 +1,43 @@
+"""Why the control plane did not do it, where no reason of the contract fits; same style, same shape on the wire."""
+
+from enum import StrEnum
+
+from contract.reasons import Meaning
+
+
+class PlatformReason(StrEnum):
+    TOKEN_MUST_NAME_THIS_CELL = "token_must_name_this_cell"  # noqa: S105 - a reason, no password
+    TOKEN_MUST_NAME_THIS_ROUTER = "token_must_name_this_router"  # noqa: S105 - the same
+    CELL_MUST_EXIST = "cell_must_exist"
+    CELL_MUST_NOT_BE_RETIRED = "cell_must_not_be_retired"
+    DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
+    CONFIGURATION_MUST_BE_PUBLISHED = "configuration_must_be_published"
+    DATABASE_MUST_BE_READY = "database_must_be_ready"
+    SCHEMA_MUST_BE_CURRENT = "schema_must_be_current"
+    REQUEST_MUST_NOT_BREAK_THE_CONTROL_PLANE = "request_must_not_break_the_control_plane"
+
+
+PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
+    PlatformReason.TOKEN_MUST_NAME_THIS_CELL: Meaning(status=403, retry="never", title="The token must name this cell"),
+    PlatformReason.TOKEN_MUST_NAME_THIS_ROUTER: Meaning(
+        status=403, retry="never", title="The token must name this router"
+    ),
+    PlatformReason.CELL_MUST_EXIST: Meaning(status=404, retry="same_id", title="The cell must exist"),
+    PlatformReason.CELL_MUST_NOT_BE_RETIRED: Meaning(status=409, retry="never", title="The cell must not be retired"),
+    PlatformReason.DIRECTORY_MUST_BE_PUBLISHED: Meaning(
+        status=503, retry="same_id", title="The directory must be published"
+    ),
+    PlatformReason.CONFIGURATION_MUST_BE_PUBLISHED: Meaning(
+        status=503, retry="same_id", title="The configuration must be published"
+    ),
+    PlatformReason.DATABASE_MUST_BE_READY: Meaning(
+        status=503, retry="same_id", title="The control plane's database must be ready"
+    ),
+    PlatformReason.SCHEMA_MUST_BE_CURRENT: Meaning(
+        status=503, retry="same_id", title="The schema must be the one that this version was made for"
+    ),
+    # Never expected: the last resort of the process boundary. It is a bug to be reported.
+    PlatformReason.REQUEST_MUST_NOT_BREAK_THE_CONTROL_PLANE: Meaning(
+        status=500, retry="same_id", title="The request must not break the control plane"
+    ),
+}

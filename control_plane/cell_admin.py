@@ -1,0 +1,120 @@
+"""The control plane's way to the admin API of a cell: any of its processes will do.
+
+Never raises for a cell that is gone, slow, or talks nonsense: that is an observation. Knows nothing of why.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from contract.fleet import CellUnits, FirstUnits
+from contract.ids import CellId
+from contract.values import value
+from control_plane.fleet.model import Cell, Instance, Unreachable
+from control_plane.tokens import Tokens, utc_now
+
+TIMEOUT_S = 1.0
+"""One call to one process; a healthy one answers in milliseconds."""
+CELL_TIMEOUT_S = 2.5
+"""All processes of one cell, asked in turn, the one seen last first: a round waits no longer for a dead cell."""
+ANSWER_MAX_BYTES = 4_194_304
+"""All 16,384 units as runs of one each stay below."""
+
+_NO_ANSWER = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+    ExceptionGroup,
+)
+"""What the client raises when it gets none; the latter ones for URLs that are well formed and still no addresses."""
+
+
+@value
+class RefusedByCell:
+    """The cell answered, and it was a "no"."""
+
+    status: int
+    detail: str
+
+
+class CellAdmin:
+    def __init__(self, client: httpx.AsyncClient, tokens: Tokens) -> None:
+        self._client = client
+        self._tokens = tokens
+
+    async def units(self, cell: Cell) -> CellUnits | Unreachable:
+        answer = await self._ask(cell, "GET", "/admin/units", body=None)
+        return Unreachable(detail=answer.detail) if isinstance(answer, RefusedByCell) else answer
+
+    async def put_first_units(
+        self, cell: Cell, runs: Sequence[tuple[int, int]]
+    ) -> CellUnits | RefusedByCell | Unreachable:
+        """The same again changes nothing; anything else after the first is refused by the cell."""
+        body = FirstUnits(runs=tuple(runs)).model_dump(mode="json")
+        return await self._ask(cell, "PUT", "/admin/units/first", body=body)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _ask(
+        self, cell: Cell, method: str, path: str, *, body: dict[str, Any] | None
+    ) -> CellUnits | RefusedByCell | Unreachable:
+        answer: CellUnits | RefusedByCell | Unreachable = Unreachable(detail="it has no known instance")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CELL_TIMEOUT_S):
+                for instance in _last_seen_first(cell):
+                    answer = await self._ask_one(instance, cell.id, method, path, body)
+                    if not isinstance(answer, Unreachable):
+                        break
+        return answer
+
+    async def _ask_one(
+        self, instance: Instance, cell: CellId, method: str, path: str, body: dict[str, Any] | None
+    ) -> CellUnits | RefusedByCell | Unreachable:
+        url = instance.admin_url.rstrip("/") + path
+        headers = {"Authorization": f"Bearer {self._tokens.machine_token(utc_now())}"}
+        try:
+            async with self._client.stream(method, url, json=body, headers=headers) as response:
+                content = await _bounded(response)
+        except _NO_ANSWER as error:
+            return Unreachable(detail=f"{instance.admin_url}: {type(error).__name__}")
+        if response.status_code >= 500 or content is None:
+            return Unreachable(detail=f"{instance.admin_url}: status {response.status_code}, or too much of it")
+        if response.status_code != 200:
+            return RefusedByCell(status=response.status_code, detail=content[:500].decode(errors="replace"))
+        return _units_of(content, cell, instance)
+
+
+def admin_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+
+
+def _last_seen_first(cell: Cell) -> list[Instance]:
+    return sorted(cell.instances, key=lambda instance: instance.seen_at, reverse=True)
+
+
+async def _bounded(response: httpx.Response) -> bytes | None:
+    """The body, or None when there is too much of it."""
+    content = b""
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > ANSWER_MAX_BYTES:
+            return None
+    return content
+
+
+def _units_of(content: bytes, cell: CellId, instance: Instance) -> CellUnits | Unreachable:
+    try:
+        units = CellUnits.model_validate_json(content)
+    except ValidationError as error:
+        return Unreachable(detail=f"{instance.admin_url}: {error.error_count()} errors in its answer")
+    if units.cell != cell:
+        return Unreachable(detail=f"{instance.admin_url} belongs to {units.cell}")
+    return units

@@ -1,0 +1,36 @@
+"""Why the control plane does not act: each reason states what must hold before it will.
+
+A plan lists them next to its actions, so that "nothing happens" always has an answer.
+"""
+
+from enum import StrEnum
+
+from contract.values import value
+
+
+class WaitReason(StrEnum):
+    CELL_MUST_SHOW_SIGNS_OF_LIFE = "cell_must_show_signs_of_life"
+    ADMIN_MUST_BE_REACHABLE = "admin_must_be_reachable"
+    INSTANCES_MUST_AGREE_ON_SCHEMA_REVISION = "instances_must_agree_on_schema_revision"
+    SCHEMA_REVISION_MUST_BE_KNOWN = "schema_revision_must_be_known"
+    FIRST_CELLS_MUST_BE_READY = "first_cells_must_be_ready"
+    FIRST_CELLS_MUST_BE_EMPTY = "first_cells_must_be_empty"
+    CELL_UNITS_MUST_MATCH_ASSIGNMENT = "cell_units_must_match_assignment"
+    FIRST_UNITS_MUST_BE_CONFIRMED = "first_units_must_be_confirmed"
+    UNITS_MUST_ARRIVE_BY_MOVES = "units_must_arrive_by_moves"
+    CHANGES_MUST_BE_RECORDED_BEFORE_PUBLICATION = "changes_must_be_recorded_before_publication"
+    ROUTERS_MUST_NOT_BE_AHEAD = "routers_must_not_be_ahead"
+    UNITS_MUST_NOT_DISAPPEAR = "units_must_not_disappear"
+    EPOCHS_MUST_NOT_DECREASE = "epochs_must_not_decrease"
+    EPOCH_MUST_RISE_WITH_NEW_OWNER = "epoch_must_rise_with_new_owner"
+    REASSIGNED_SHARE_MUST_BE_ALLOWED = "reassigned_share_must_be_allowed"
+    DROPPED_CELL_MUST_BE_ALLOWED = "dropped_cell_must_be_allowed"
+
+
+@value
+class Waiting:
+    """One inaction: what must hold, about whom, and the facts of the moment."""
+
+    reason: WaitReason
+    subject: str
+    detail: str

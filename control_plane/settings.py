@@ -1,0 +1,83 @@
+"""Everything that can be set from outside for one process of the control plane, and nothing that cannot.
+
+Read once, in `__main__.py`, from environment variables with the prefix `CONTROL_PLANE_`; passed on by constructor.
+A variable with the prefix that is no field here is refused: a misspelt one must not silently become its default.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from contract.scopes import AUDIENCE
+from contract.slots import SLOTS
+from control_plane.logs import LogLevel
+
+PREFIX = "CONTROL_PLANE_"
+
+
+class Settings(BaseSettings):
+    """The environment of one process. Every field is read as `CONTROL_PLANE_` + its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    # Where it listens
+    host: str = "127.0.0.1"
+    """Address to bind to. Loopback by default: being reachable from elsewhere must be a decision."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8090
+    """TCP port of the platform API, health and metrics; next to the router's 8080."""
+
+    # What it stands on
+    database_url: SecretStr
+    """PostgreSQL URL of the role `control_plane`. Required; kept out of logs because it may hold a password."""
+    owner_database_url: SecretStr = SecretStr("")
+    """PostgreSQL URL of the owner of the tables, for `migrate` only. Empty = the same as `database_url`."""
+
+    # Whom it trusts, and who trusts it
+    signing_key_file: Path = Path("/run/secrets/control-plane/signing_key.pem")
+    """PEM file of the Ed25519 key that signs directory, configurations and machine tokens; `migrate` needs none."""
+    signing_key_id: Annotated[str, Field(min_length=1, max_length=64)] = "cp-1"
+    """Key id that goes with every signature; cells and routers find the public key by it."""
+    issuer_jwks_file: Path = Path("/run/secrets/control-plane/issuer_jwks.json")
+    """JWKS file of the issuer of vendors' and operators' tokens; looked at again whenever it is replaced."""
+    audience: Annotated[str, Field(min_length=1)] = AUDIENCE
+    """Audience (`aud`) that tokens must name; the default is the one that the platform issues for."""
+
+    # The fleet
+    first_cells: Annotated[int, Field(ge=1, le=SLOTS)] = 3
+    """How many cells an empty fleet waits for before they share all slots; three lose a third when one fails."""
+
+    # What it tells
+    log_level: LogLevel = "info"
+    """Least level that is logged; `info` includes one line per request."""
+    otlp_endpoint: str = ""
+    """OTLP/HTTP endpoint of traces, such as `http://collector:4318`. Empty = no tracing and no cost."""
+
+    @property
+    def migration_url(self) -> str:
+        return self.owner_database_url.get_secret_value() or self.database_url.get_secret_value()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del env_settings, dotenv_settings, file_secret_settings  # one source: the environment, read strictly
+        return init_settings, _StrictEnvironment(settings_cls)
+
+
+class _StrictEnvironment(EnvSettingsSource):
+    """The environment, including the variables that carry our prefix and are no field: `extra` then refuses them."""
+
+    def __call__(self) -> dict[str, Any]:
+        known = super().__call__()
+        prefix = PREFIX.lower()
+        given = {name.lower()[len(prefix) :] for name in self.env_vars if name.lower().startswith(prefix)}
+        return known | dict.fromkeys(sorted(given - self.settings_cls.model_fields.keys()), "")

@@ -1,0 +1,77 @@
+"""The whole fleet in one consistent look, for `plan`; and the figures that are shown of it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contract.values import value
+from control_plane.fleet.model import Fleet
+from control_plane.store.cells import cells_in_order
+from control_plane.store.documents import last_configurations, last_directory
+from control_plane.store.routers import live_routers
+from control_plane.store.tables import cells, directories
+from control_plane.store.units import isolated_units, owned_runs
+from control_plane.store.vendors import policies
+
+
+@value
+class Loaded:
+    fleet: Fleet
+    routers: Mapping[str, int]
+    now: datetime
+    """The database's clock: the one that all control plane processes share."""
+
+
+@value
+class Figures:
+    cells_by_state: Mapping[str, int]
+    directory_version: int | None
+    directory_issued_at: datetime | None
+    routers: int
+    router_lag_max: int
+    """Publications that the slowest live router has not applied."""
+    now: datetime
+
+
+async def load(connection: AsyncConnection) -> Loaded:
+    """Within `Database.snapshot`, so that cells, units and directory fit together."""
+    return Loaded(
+        fleet=Fleet(
+            cells=await cells_in_order(connection),
+            runs=await owned_runs(connection),
+            isolated=await isolated_units(connection),
+            vendors=await policies(connection),
+            directory=await last_directory(connection),
+            configurations=await last_configurations(connection),
+        ),
+        routers=await live_routers(connection),
+        now=await _now(connection),
+    )
+
+
+async def figures(connection: AsyncConnection) -> Figures:
+    by_state = select(cells.c.state, func.count().label("cells")).group_by(cells.c.state)
+    newest = select(directories.c.version, directories.c.issued_at).order_by(directories.c.version.desc()).limit(1)
+    directory = (await connection.execute(newest)).first()
+    routers = await live_routers(connection)
+    slowest = min(routers.values(), default=None)
+    return Figures(
+        cells_by_state={row.state: row.cells for row in (await connection.execute(by_state)).all()},
+        directory_version=directory.version if directory else None,
+        directory_issued_at=directory.issued_at if directory else None,
+        routers=len(routers),
+        router_lag_max=0 if slowest is None else await _publications_after(connection, slowest),
+        now=await _now(connection),
+    )
+
+
+async def _publications_after(connection: AsyncConnection, version: int) -> int:
+    query = select(func.count()).select_from(directories).where(directories.c.version > version)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _now(connection: AsyncConnection) -> datetime:
+    now: datetime = (await connection.execute(select(func.now()))).scalar_one()
+    return now

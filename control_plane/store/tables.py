@@ -1,0 +1,212 @@
+"""The schema of the control plane's database, in one file to read.
+
+Migrations (store/migrations) must give exactly this; a test compares the two. Rules that PostgreSQL can repeat are
+repeated here: epochs never fall, an owner changes only with a higher epoch, versions only grow.
+"""
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    event,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from contract.directory import CellState
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+    }
+)
+
+CELL_STATES: tuple[CellState, ...] = ("registered", "ready", "active", "draining", "empty", "retired")
+_STATE_LIST = ", ".join(f"'{state}'" for state in CELL_STATES)
+
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("id", SmallInteger, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("units_assigned_at", DateTime(timezone=True)),
+    comment="One row: its lock serialises publications and the first assignment.",
+)
+
+cells = Table(
+    "cells",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, CheckConstraint(f"state IN ({_STATE_LIST})", name="state"), nullable=False),
+    Column("home_zone", Text, nullable=False),
+    Column("capacity_per_s", Double, CheckConstraint("capacity_per_s > 0", name="capacity")),
+    Column("registered_at", DateTime(timezone=True), nullable=False),
+    Column("state_changed_at", DateTime(timezone=True), nullable=False),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("cell", Text, ForeignKey("cells.id"), primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("admin_url", Text, nullable=False),
+    Column("schema_revision", Text, nullable=False),
+    Column("software_version", Text, nullable=False),
+    Column("first_seen_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+    comment="API processes of cells, as they registered.",
+)
+
+units = Table(
+    "units",
+    metadata,
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    Column("cell", Text, ForeignKey("cells.id"), nullable=False),
+    Column("epoch", BigInteger, CheckConstraint("epoch >= 1", name="epoch"), nullable=False),
+    Column("is_moving", Boolean, nullable=False, server_default="false"),
+    CheckConstraint(f"unit BETWEEN 0 AND {SLOTS - 1} OR unit >= {ISOLATED_UNIT_FIRST}", name="number"),
+    Index("units_cell_idx", "cell"),
+    comment="Which cell each unit is assigned to: what the directory publishes.",
+)
+
+isolated_wallets = Table(
+    "isolated_wallets",
+    metadata,
+    Column("wallet_id", Text, primary_key=True),
+    Column("unit", Integer, ForeignKey("units.unit"), nullable=False, unique=True),
+    CheckConstraint(f"unit >= {ISOLATED_UNIT_FIRST}", name="number"),
+)
+
+directories = Table(
+    "directories",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("issued_at", DateTime(timezone=True), nullable=False),
+    Column("document", Text, nullable=False, comment="Signed, as sent"),
+)
+
+configurations = Table(
+    "configurations",
+    metadata,
+    Column("cell", Text, ForeignKey("cells.id"), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("issued_at", DateTime(timezone=True), nullable=False),
+    Column("document", Text, nullable=False, comment="Signed, as sent"),
+)
+
+vendors = Table(
+    "vendors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("policy", JSONB, nullable=False),
+)
+
+routers = Table(
+    "routers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("applied", BigInteger, nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("actor", Text, nullable=False, comment="Subject of the token"),
+    Column("subject", Text, nullable=False, comment="vendor:<id> or cell:<id>"),
+    Column("before", JSONB(none_as_null=True)),
+    Column("after", JSONB(none_as_null=True)),
+    Column("request_id", Text, nullable=False),
+    Index("changes_subject_id_idx", "subject", "id"),
+    comment="Who changed what and when; only ever appended to.",
+)
+
+APP_GRANTS = {
+    "fleet": "SELECT, UPDATE",
+    "cells": "SELECT, INSERT, UPDATE",
+    "instances": "SELECT, INSERT, UPDATE, DELETE",
+    "units": "SELECT, INSERT, UPDATE",
+    "isolated_wallets": "SELECT, INSERT, DELETE",
+    "directories": "SELECT, INSERT, DELETE",
+    "configurations": "SELECT, INSERT, UPDATE",
+    "vendors": "SELECT, INSERT, UPDATE",
+    "routers": "SELECT, INSERT, UPDATE, DELETE",
+    "changes": "SELECT, INSERT",
+    "alembic_version": "SELECT",
+}
+"""What the serving role may do, where it is not the owner. History can be read and appended to, never rewritten."""
+
+EPOCH_RULE = """
+CREATE FUNCTION units_epoch_rule() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.unit <> OLD.unit THEN
+        RAISE check_violation USING MESSAGE = 'unit ' || OLD.unit || ' must keep its number';
+    END IF;
+    IF NEW.epoch < OLD.epoch THEN
+        RAISE check_violation USING MESSAGE = 'epoch of unit ' || OLD.unit || ' must not decrease';
+    END IF;
+    IF NEW.cell <> OLD.cell AND NEW.epoch = OLD.epoch THEN
+        RAISE check_violation USING MESSAGE = 'epoch of unit ' || OLD.unit || ' must rise with its new owner';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+EPOCH_TRIGGER = """
+CREATE TRIGGER units_epoch_rule BEFORE UPDATE ON units FOR EACH ROW EXECUTE FUNCTION units_epoch_rule()
+"""
+VERSION_RULE = """
+CREATE FUNCTION directories_version_rule() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.version <= (SELECT max(version) FROM directories) THEN
+        RAISE check_violation USING MESSAGE = 'version ' || NEW.version || ' must be above every earlier one';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+VERSION_TRIGGER = """
+CREATE TRIGGER directories_version_rule BEFORE INSERT ON directories
+    FOR EACH ROW EXECUTE FUNCTION directories_version_rule()
+"""
+CONFIGURATION_RULE = """
+CREATE FUNCTION configurations_version_rule() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.version <= OLD.version THEN
+        RAISE check_violation USING MESSAGE = 'version of the configuration of ' || OLD.cell || ' must grow';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+CONFIGURATION_TRIGGER = """
+CREATE TRIGGER configurations_version_rule BEFORE UPDATE ON configurations
+    FOR EACH ROW EXECUTE FUNCTION configurations_version_rule()
+"""
+FIRST_ROW = "INSERT INTO fleet (id) VALUES (1)"
+
+for _statement in (
+    EPOCH_RULE,
+    EPOCH_TRIGGER,
+    VERSION_RULE,
+    VERSION_TRIGGER,
+    CONFIGURATION_RULE,
+    CONFIGURATION_TRIGGER,
+    FIRST_ROW,
+):
+    event.listen(metadata, "after_create", DDL(_statement))  # type: ignore[no-untyped-call]

@@ -1,0 +1,46 @@
+"""The OpenAPI document holds: schemathesis over every operation, bounded, with a fleet behind it."""
+
+import asyncio
+from typing import Any
+
+import schemathesis
+from platform_keys import bearer
+from running_platform import RunningPlatform
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+
+EXAMPLES_PER_OPERATION = 10
+
+
+async def test_every_operation_keeps_to_the_document(born: RunningPlatform) -> None:
+    document = (await born.client.get("/openapi.json")).json()
+    seen, findings = await asyncio.to_thread(_run, document, born)
+    assert findings == []
+    operations = {f"{method.upper()} {path}" for path, found in document["paths"].items() for method in found}
+    assert seen == operations
+
+
+def _run(document: dict[str, Any], platform: RunningPlatform) -> tuple[set[str], list[str]]:
+    """The operations that were tried, and what was found."""
+    schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(_plan(platform)))
+    seen, findings = set(), []
+    for event in from_schema(schema).execute():
+        match event:
+            case events.ScenarioFinished():
+                seen |= {case.value.operation.label for case in event.recorder.cases.values()}
+                for checks in event.recorder.checks.values():
+                    findings += [str(check.failure_info.failure) for check in checks if check.failure_info]
+            case events.NonFatalError() | events.FatalError():
+                findings.append(str(event))
+    return seen, findings
+
+
+def _plan(platform: RunningPlatform) -> dict[str, Any]:
+    return {
+        "base-url": str(platform.client.base_url),
+        "headers": bearer(platform.keys.operator()),
+        "operations": [{"include-name": "POST /v1/cells", "headers": bearer(platform.keys.join("cell-1"))}],
+        "generation": {"max-examples": EXAMPLES_PER_OPERATION, "with-security-parameters": False},
+        "phases": {"stateful": {"enabled": False}},
+        "max-failures": 20,
+    }

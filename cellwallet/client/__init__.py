@@ -1,0 +1,57 @@
+"""The Python client of the vendor API.
+
+    with Client(url, token) as client:
+        match client.debit(wallet_id, amount=1250, currency="EUR"):
+            case Posting() as posting: ...
+            case Refused(reason="available_balance_must_cover_amount") as refused: ...
+
+What may happen in business is returned (`Refused`); what failed is raised, classed by who must act (errors.py).
+Calls are repeated where that is safe, always with the same transaction_id (exchange.py).
+"""
+
+from cellwallet.client.clients import AsyncClient, Client
+from cellwallet.client.errors import (
+    CallerMustActError,
+    CallFailedError,
+    ConflictError,
+    OperatorMustActError,
+    TryAgainLaterError,
+)
+from cellwallet.client.exchange import Retries
+from cellwallet.client.results import (
+    Balance,
+    Entry,
+    EntryPage,
+    OwnedWallets,
+    Owner,
+    Posting,
+    Problem,
+    Refused,
+    RefusedError,
+    Wallet,
+    accepted,
+)
+from contract.ids import wallet_id_of
+
+__all__ = [
+    "AsyncClient",
+    "Balance",
+    "CallFailedError",
+    "CallerMustActError",
+    "Client",
+    "ConflictError",
+    "Entry",
+    "EntryPage",
+    "OperatorMustActError",
+    "OwnedWallets",
+    "Owner",
+    "Posting",
+    "Problem",
+    "Refused",
+    "RefusedError",
+    "Retries",
+    "TryAgainLaterError",
+    "Wallet",
+    "accepted",
+    "wallet_id_of",
+]

@@ -1,0 +1,20 @@
+"""The verbs of the command line, one module each; a module is imported only when its verb is used.
+
+A verb's module has `app = typer.Typer(add_completion=False)`. One command in it makes a plain verb
+(`cellwallet up`); several, or a callback, make a group (`cellwallet tokens issue`). A new verb is a module here and a
+line in `VERBS`.
+"""
+
+VERBS: dict[str, str] = {
+    "up": "cellwallet.commands.up",
+    "down": "cellwallet.commands.down",
+    "status": "cellwallet.commands.status",
+    "tokens": "cellwallet.commands.tokens",
+    "cells": "cellwallet.commands.cells",
+    "demo": "cellwallet.commands.demo",
+    "wallets": "cellwallet.commands.wallets",
+    "replay": "cellwallet.commands.replay",
+    "audit": "cellwallet.commands.audit",
+    "version": "cellwallet.commands.version",
+}
+"""Verb to module, in the order of the help."""

@@ -1,0 +1,1 @@
+"""A vendor's day, told while it happens: what `cellwallet demo` plays through the router."""

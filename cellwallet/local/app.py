@@ -1,0 +1,294 @@
+"""The platform on one machine, put together: holds the data folder, runs the blueprint, keeps the stack file true.
+
+The one place that knows all of `local`. What people see of it is the callers' affair: it tells them through `tell`.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from cellwallet.local.blueprint import CONTROL_PLANE_DATABASE, CONTROL_PLANE_SERVICE, ROUTER, Blueprint, database_name
+from cellwallet.local.control import listen
+from cellwallet.local.folder import DataFolder
+from cellwallet.local.keys import LONG_S, Keys, ensure_keys
+from cellwallet.local.logs import bound_logs
+from cellwallet.local.members import Member, Members, ensure_members, member
+from cellwallet.local.parts import Service
+from cellwallet.local.ports import Ports
+from cellwallet.local.postgres import ClusterSettings
+from cellwallet.local.probe import get
+from cellwallet.local.stack import (
+    ApiEntry,
+    CellEntry,
+    CellPids,
+    ControlPlaneEntry,
+    Pids,
+    RouterEntry,
+    Stack,
+    Tokens,
+    stack_path,
+    write_stack,
+)
+from cellwallet.local.supervisor import PartMustStartError, RunningPart, Supervisor
+from contract.scopes import OPERATOR_SCOPES, VENDOR_SCOPES
+from contract.values import value
+
+CELLS_DEFAULT = 3
+READY_TIMEOUT_S = 120.0
+"""Far above what a start takes; a machine that needs longer has a problem worth reading about."""
+LOGS_PERIOD_S = 10.0
+VENDOR, OPERATOR = "local-vendor", "local-operator"
+"""Subjects of the two tokens in the stack file."""
+
+
+@value
+class Options:
+    data: Path
+    cells: int | None = None
+    """None = as many as this data folder has, or three."""
+    router_port: int | None = 8080
+    """Wanted, not required; None = any."""
+    api_processes: int = 2
+    shared_buffers_mb: int = 256
+
+
+@value
+class Event:
+    """Something that a person who waits wants to know."""
+
+    name: str
+    state: str
+    elapsed_s: float
+    detail: str = ""
+
+
+Tell = Callable[[Event], None]
+
+
+class Platform:
+    """One run of the platform, from `up` to its end."""
+
+    def __init__(self, options: Options, tell: Tell) -> None:
+        self._options = options
+        self._tell = tell
+        self._folder = DataFolder(options.data)
+        self._began_s = time.monotonic()
+        self._stop = asyncio.Event()
+        self._is_ready = False
+        self._pids: dict[str, int] = {}
+        self._supervisor = Supervisor(self._observe)
+        self._members: Members
+        self._blueprint: Blueprint
+        self._tokens: Tokens
+        self._console_url = ""
+
+    async def run(self) -> bool:
+        """Until a stop is asked for; whether it had become ready before.
+
+        Raises:
+            FolderMustBeFreeError: another platform runs with this folder.
+            PartMustStartError: a part cannot start; everything that was started has been stopped.
+
+        """
+        async with AsyncExitStack() as ending:
+            ending.enter_context(self._folder.held())
+            self._listen_to_signals(ending)
+            stack_path(self._folder.path).unlink(missing_ok=True)
+            for name in await asyncio.to_thread(self._folder.end_leftovers):
+                self._say(name, "ended", "left running by an earlier platform")
+            self._prepare()
+            ending.push_async_callback(self._stop_everything)
+            self._supervisor.add(self._blueprint.parts(self._members))
+            ending.push_async_callback(_end_task, asyncio.create_task(self._keep_logs_bounded()))
+            control = await listen(self._folder.control_socket, self._respond)
+            ending.callback(self._folder.control_socket.unlink, missing_ok=True)
+            ending.callback(control.close)
+            return await self._run_until_stopped()
+
+    def stop(self) -> None:
+        """Once: in order. Twice: at once."""
+        if self._stop.is_set():
+            self._supervisor.stop_now()
+        self._stop.set()
+
+    def _prepare(self) -> None:
+        keys = ensure_keys(self._folder.keys)
+        self._tokens = _tokens(keys)
+        self._members = ensure_members(
+            self._folder.members,
+            cells=self._options.cells,
+            default_cells=CELLS_DEFAULT,
+            api_processes=self._options.api_processes,
+        )
+        self._blueprint = Blueprint(
+            folder=self._folder,
+            keys=keys,
+            ports=Ports(self._folder.ports),
+            router_port=self._options.router_port,
+            databases=ClusterSettings(shared_buffers_mb=self._options.shared_buffers_mb),
+        )
+
+    async def _run_until_stopped(self) -> bool:
+        readiness = asyncio.create_task(self._supervisor.wait_until_ready(timeout_s=READY_TIMEOUT_S))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({readiness, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not readiness.done():
+            await _end_task(readiness)
+            return False
+        try:
+            readiness.result()
+        except PartMustStartError:
+            await _end_task(stopping)
+            raise
+        await self._become_ready()
+        await stopping
+        return True
+
+    async def _become_ready(self) -> None:
+        self._console_url = await asyncio.to_thread(_console_url, self._blueprint.control_plane_url)
+        write_stack(self._folder.path, self._stack())
+        self._is_ready = True
+        self._say("platform", "ready", self._blueprint.router_url)
+
+    async def _stop_everything(self) -> None:
+        self._is_ready = False
+        stack_path(self._folder.path).unlink(missing_ok=True)
+        self._say("platform", "stopping")
+        await self._supervisor.stop()
+        self._folder.record_processes({})
+        self._say("platform", "stopped")
+
+    # What changes while it runs.
+
+    def _observe(self, running: RunningPart) -> None:
+        self._say(running.part.name, running.state)
+        pids = {name: one.child.pid for name, one in self._supervisor.parts.items() if one.child}
+        if pids != self._pids:
+            self._pids = pids
+            with contextlib.suppress(OSError):  # a full disk must not end what runs well
+                self._folder.record_processes(pids)
+                if self._is_ready:
+                    write_stack(self._folder.path, self._stack())
+
+    async def _keep_logs_bounded(self) -> None:
+        while True:
+            await asyncio.sleep(LOGS_PERIOD_S)
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(bound_logs, self._folder.logs)
+
+    def _listen_to_signals(self, ending: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stop)
+            ending.callback(loop.remove_signal_handler, number)
+
+    def _say(self, name: str, state: str, detail: str = "") -> None:
+        self._tell(Event(name=name, state=state, elapsed_s=time.monotonic() - self._began_s, detail=detail))
+
+    # What other verbs ask for.
+
+    async def _respond(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("do"):
+            case "status":
+                return self._status()
+            case "add_cell":
+                return await self._add_cell()
+            case other:
+                return {"error": f"this platform does not know {other!r}"}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "state": "stopping" if self._stop.is_set() else "ready" if self._is_ready else "starting",
+            "processes": [_describe(running) for running in self._supervisor.parts.values() if running.child],
+        }
+
+    async def _add_cell(self) -> dict[str, Any]:
+        """A cell more, without units: giving it some is the control plane's decision."""
+        if not self._is_ready:
+            return {"error": "the platform must be ready before a cell is added"}
+        count = len(self._members.cells)
+        self._members = ensure_members(
+            self._folder.members, cells=count + 1, default_cells=0, api_processes=self._options.api_processes
+        )
+        added = member(count, api_processes=self._options.api_processes)
+        parts = self._blueprint.cell_parts(added)
+        self._supervisor.add(parts)
+        try:
+            await self._supervisor.wait_until_ready([part.name for part in parts], timeout_s=READY_TIMEOUT_S)
+        except PartMustStartError as error:
+            return {"error": f"{added.id} does not start: {error}"}
+        write_stack(self._folder.path, self._stack())
+        return {"cell": added.id}
+
+    # The stack file.
+
+    def _stack(self) -> Stack:
+        blueprint = self._blueprint
+        return Stack(
+            router_url=blueprint.router_url,
+            control_plane_url=blueprint.control_plane_url,
+            console_url=self._console_url,
+            router=RouterEntry(pids=(self._pids[ROUTER],), admin_url=blueprint.router_admin_url),
+            control_plane=ControlPlaneEntry(
+                pids=(self._pids[CONTROL_PLANE_SERVICE],),
+                postgres=self._pids[CONTROL_PLANE_DATABASE],
+                database_url=blueprint.control_plane_database_url,
+            ),
+            mover=Pids(),
+            cells=tuple(self._cell_entry(one) for one in self._members.cells if self._has_started(one)),
+            tokens=self._tokens,
+            data=str(self._folder.path),
+            supervisor_pid=os.getpid(),
+        )
+
+    def _cell_entry(self, one: Member) -> CellEntry:
+        plans = self._blueprint.api_plans(one)
+        return CellEntry(
+            id=one.id,
+            home_zone=one.home_zone,
+            api=tuple(ApiEntry(zone=plan.zone, url=plan.url, pid=self._pids[plan.name]) for plan in plans),
+            admin_url=plans[0].admin_url,
+            database_url=self._blueprint.cell_database_url(one),
+            pids=CellPids(api=tuple(self._pids[plan.name] for plan in plans), postgres=self._pids[database_name(one)]),
+        )
+
+    def _has_started(self, one: Member) -> bool:
+        return all(plan.name in self._pids for plan in self._blueprint.api_plans(one))
+
+
+def _describe(running: RunningPart) -> dict[str, Any]:
+    url = running.part.ready_url.removesuffix("/readyz") if isinstance(running.part, Service) else None
+    return {
+        "name": running.part.name,
+        "pid": running.pid,
+        "state": running.state,
+        "started_at_s": running.started_at_s,
+        "restarts": running.restarts,
+        "url": url,
+        "admin_url": running.part.admin_url if isinstance(running.part, Service) else None,
+    }
+
+
+def _tokens(keys: Keys) -> Tokens:
+    return Tokens(
+        vendor=keys.issued_token(VENDOR, VENDOR_SCOPES, expires_in_s=LONG_S),
+        operator=keys.issued_token(OPERATOR, OPERATOR_SCOPES, expires_in_s=LONG_S),
+    )
+
+
+def _console_url(control_plane_url: str) -> str:
+    """The console where there is one, else the description of the API."""
+    console = get(f"{control_plane_url}/console/")
+    exists = console is not None and console.status not in {404, 405}
+    return f"{control_plane_url}{'/console/' if exists else '/docs'}"
+
+
+async def _end_task(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

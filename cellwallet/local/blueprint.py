@@ -1,0 +1,250 @@
+"""What a platform on one machine consists of: every process, its environment, and what it needs first.
+
+Draws parts from keys, ports and members; starts nothing. The environments are those that the services'
+`settings.py` read.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from cellwallet.local.databases import (
+    CELL_APP,
+    CELL_DATABASE,
+    CELL_OWNER,
+    CONTROL_PLANE,
+    provision_cell,
+    provision_control_plane,
+)
+from cellwallet.local.folder import DataFolder
+from cellwallet.local.keys import CONTROL_PLANE_KEY_ID, Keys
+from cellwallet.local.members import ZONES, Member, Members
+from cellwallet.local.parts import Condition, Database, Part, Service, Task
+from cellwallet.local.ports import HOST, Ports
+from cellwallet.local.postgres import Cluster, ClusterSettings
+from cellwallet.local.probe import get
+from cellwallet.local.programs import module_command, our_code
+from contract.scopes import Scope
+from contract.values import value
+
+ROUTER, CONTROL_PLANE_SERVICE, DIRECTORY = "router", "control-plane", "directory"
+CONTROL_PLANE_DATABASE = f"{CONTROL_PLANE_SERVICE}-postgres"
+
+# Requests enter at the router: whoever is nearer to the entrance stops first, so that nobody asks for who is gone.
+ROUTER_RANK, CELL_RANK, CONTROL_PLANE_RANK = 0, 1, 2
+
+
+@value
+class ApiPlan:
+    """One API process of a cell."""
+
+    name: str
+    zone: str
+    port: int
+    admin_port: int
+
+    @property
+    def url(self) -> str:
+        return _url(self.port)
+
+    @property
+    def admin_url(self) -> str:
+        return _url(self.admin_port)
+
+
+class Blueprint:
+    def __init__(
+        self, *, folder: DataFolder, keys: Keys, ports: Ports, router_port: int | None, databases: ClusterSettings
+    ) -> None:
+        self._folder = folder
+        self._keys = keys
+        self._ports = ports
+        self._databases = databases
+        self._api_plans: dict[str, tuple[ApiPlan, ...]] = {}
+        """Drawn once: a port that a process listens on is not free any more."""
+        self._clusters: dict[str, Cluster] = {}
+        self._router_port = ports.claim(ROUTER, wanted=router_port)
+        self._router_admin_port = ports.claim(f"{ROUTER}-admin")
+        self._control_plane_port = ports.claim(CONTROL_PLANE_SERVICE)
+        self._router_token = keys.machine_token(f"router:{ROUTER}", (Scope.FLEET_READ,))
+
+    # Where things are.
+
+    @property
+    def router_url(self) -> str:
+        return _url(self._router_port)
+
+    @property
+    def router_admin_url(self) -> str:
+        return _url(self._router_admin_port)
+
+    @property
+    def control_plane_url(self) -> str:
+        return _url(self._control_plane_port)
+
+    @property
+    def control_plane_database_url(self) -> str:
+        return self._cluster(CONTROL_PLANE_DATABASE).url(CONTROL_PLANE, CONTROL_PLANE)
+
+    def cell_database_url(self, member: Member, role: str = CELL_APP) -> str:
+        return self._cluster(database_name(member)).url(role, CELL_DATABASE)
+
+    def api_plans(self, member: Member) -> tuple[ApiPlan, ...]:
+        if member.id not in self._api_plans:
+            self._api_plans[member.id] = tuple(self._draw_api_plans(member))
+        return self._api_plans[member.id]
+
+    # What runs.
+
+    def parts(self, members: Members) -> list[Part]:
+        cells = [part for member in members.cells for part in self.cell_parts(member)]
+        return [*self._control_plane_parts(members.first_cells), *cells, self._router_part(), self._directory()]
+
+    def cell_parts(self, member: Member) -> list[Part]:
+        database, migration = database_name(member), f"{member.id}-migrate"
+        plans = self.api_plans(member)
+        return [
+            Database(name=database, cluster=self._cluster(database), provision=provision_cell),
+            Task(
+                name=migration,
+                command=module_command("cell", "migrate"),
+                environment=self._cell_environment(member, plans[0]),
+                log=self._folder.log(migration),
+                needs=(database,),
+            ),
+            *(self._api_part(member, plan, needs=(migration,)) for plan in plans),
+        ]
+
+    def _api_part(self, member: Member, plan: ApiPlan, *, needs: tuple[str, ...]) -> Service:
+        return Service(
+            name=plan.name,
+            command=module_command("cell", "serve"),
+            environment=self._cell_environment(member, plan),
+            log=self._folder.log(plan.name),
+            ready_url=f"{plan.url}/readyz",
+            admin_url=plan.admin_url,
+            needs=needs,
+            stop_rank=CELL_RANK,
+        )
+
+    def _control_plane_parts(self, first_cells: int) -> list[Part]:
+        migration = f"{CONTROL_PLANE_SERVICE}-migrate"
+        environment = self._control_plane_environment(first_cells)
+        return [
+            Database(
+                name=CONTROL_PLANE_DATABASE,
+                cluster=self._cluster(CONTROL_PLANE_DATABASE),
+                provision=provision_control_plane,
+            ),
+            Task(
+                name=migration,
+                command=module_command("control_plane", "migrate"),
+                environment=environment,
+                log=self._folder.log(migration),
+                needs=(CONTROL_PLANE_DATABASE,),
+            ),
+            Service(
+                name=CONTROL_PLANE_SERVICE,
+                command=module_command("control_plane", "serve"),
+                environment=environment,
+                log=self._folder.log(CONTROL_PLANE_SERVICE),
+                ready_url=f"{self.control_plane_url}/readyz",
+                needs=(migration,),
+                stop_rank=CONTROL_PLANE_RANK,
+            ),
+        ]
+
+    def _router_part(self) -> Service:
+        return Service(
+            name=ROUTER,
+            command=module_command("router"),
+            environment=self._router_environment(),
+            log=self._folder.log(ROUTER),
+            ready_url=f"{self.router_url}/readyz",
+            admin_url=self.router_admin_url,
+            stop_rank=ROUTER_RANK,
+        )
+
+    def _directory(self) -> Condition:
+        return Condition(name=DIRECTORY, why_not=self._why_directory_is_not_whole, needs=(CONTROL_PLANE_SERVICE,))
+
+    async def _why_directory_is_not_whole(self) -> str | None:
+        answer = await asyncio.to_thread(get, f"{self.control_plane_url}/v1/directory", token=self._router_token)
+        if answer is None or answer.status != 200:
+            return f"the control plane publishes no directory (status {answer and answer.status})"
+        return None if json.loads(answer.body).get("slots") else "the directory has no slots yet"
+
+    # What they are told.
+
+    def _cell_environment(self, member: Member, plan: ApiPlan) -> dict[str, str]:
+        return our_code() | {
+            "CELL_ID": member.id,
+            "CELL_ZONE": plan.zone,
+            "CELL_HOME_ZONE": member.home_zone,
+            "CELL_HOST": HOST,
+            "CELL_PORT": str(plan.port),
+            "CELL_ADMIN_PORT": str(plan.admin_port),
+            "CELL_DATABASE_URL": self.cell_database_url(member),
+            "CELL_OWNER_DATABASE_URL": self.cell_database_url(member, CELL_OWNER),
+            "CELL_CONTROL_PLANE_URL": self.control_plane_url,
+            "CELL_CONTROL_PLANE_JWKS_FILE": str(self._keys.control_plane_jwks_file),
+            "CELL_JOIN_TOKEN": self._keys.machine_token(f"cell:{member.id}", (Scope.CELL_JOIN,)),
+            "CELL_STATE_DIR": str(self._state(plan.name)),
+        }
+
+    def _control_plane_environment(self, first_cells: int) -> dict[str, str]:
+        return our_code() | {
+            "CONTROL_PLANE_HOST": HOST,
+            "CONTROL_PLANE_PORT": str(self._control_plane_port),
+            "CONTROL_PLANE_DATABASE_URL": self.control_plane_database_url,
+            "CONTROL_PLANE_OWNER_DATABASE_URL": self.control_plane_database_url,
+            "CONTROL_PLANE_SIGNING_KEY_FILE": str(self._keys.signing_key_file),
+            "CONTROL_PLANE_SIGNING_KEY_ID": CONTROL_PLANE_KEY_ID,
+            "CONTROL_PLANE_ISSUER_JWKS_FILE": str(self._keys.issuer_jwks_file),
+            "CONTROL_PLANE_FIRST_CELLS": str(first_cells),
+        }
+
+    def _router_environment(self) -> dict[str, str]:
+        return our_code() | {
+            "ROUTER_ID": ROUTER,
+            "ROUTER_ZONE": ZONES[0],
+            "ROUTER_HOST": HOST,
+            "ROUTER_PORT": str(self._router_port),
+            "ROUTER_ADMIN_PORT": str(self._router_admin_port),
+            "ROUTER_CONTROL_PLANE_URL": self.control_plane_url,
+            "ROUTER_CONTROL_PLANE_TOKEN": self._router_token,
+            "ROUTER_CONTROL_PLANE_JWKS_FILE": str(self._keys.control_plane_jwks_file),
+            "ROUTER_STATE_DIR": str(self._state(ROUTER)),
+        }
+
+    # Below: how.
+
+    def _draw_api_plans(self, member: Member) -> Iterator[ApiPlan]:
+        for number, zone in enumerate(member.api_zones, start=1):
+            name = f"{member.id}-api-{number}"
+            yield ApiPlan(
+                name=name, zone=zone, port=self._ports.claim(name), admin_port=self._ports.claim(f"{name}-admin")
+            )
+
+    def _cluster(self, name: str) -> Cluster:
+        if name not in self._clusters:
+            self._clusters[name] = Cluster(
+                self._folder.postgres(name.removesuffix("-postgres")),
+                log=self._folder.log(name),
+                settings=self._databases,
+            )
+        return self._clusters[name]
+
+    def _state(self, process: str) -> Path:
+        folder = self._folder.state(process)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def database_name(member: Member) -> str:
+    return f"{member.id}-postgres"
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"

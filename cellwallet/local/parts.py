@@ -1,0 +1,60 @@
+"""What a supervisor runs, as values: databases, services, tasks and conditions, each with what it needs first.
+
+Descriptions only; `supervisor.py` brings them to life.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from cellwallet.local.postgres import Cluster
+from contract.values import value
+
+
+@value
+class Database:
+    """A PostgreSQL cluster and what it must hold before others may use it."""
+
+    name: str
+    cluster: Cluster
+    provision: Callable[[Cluster], object]
+    """Runs in a thread each time the platform starts; running it again changes nothing."""
+    needs: tuple[str, ...] = ()
+
+
+@value
+class Service:
+    """A process that runs for as long as the platform does, and answers 200 at `ready_url` when it can work."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    ready_url: str
+    admin_url: str | None = None
+    """Where its metrics are, if it has a port of its own for them."""
+    needs: tuple[str, ...] = ()
+    stop_rank: int = 0
+    """Services of a lower rank are stopped before those of a higher one; databases come last."""
+
+
+@value
+class Task:
+    """A process that must end well once per start of the platform."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    needs: tuple[str, ...] = ()
+
+
+@value
+class Condition:
+    """Something to wait for; `why_not` tells what is still missing, and None once nothing is."""
+
+    name: str
+    why_not: Callable[[], Awaitable[str | None]]
+    needs: tuple[str, ...] = ()
+
+
+Part = Database | Service | Task | Condition

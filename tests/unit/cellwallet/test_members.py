@@ -1,0 +1,36 @@
+"""Which cells a data folder holds, and where their processes are."""
+
+from pathlib import Path
+
+import pytest
+
+from cellwallet.local.members import Members, ensure_members, member
+
+
+def members(path: Path, cells: int | None = None) -> Members:
+    return ensure_members(path, cells=cells, default_cells=3, api_processes=2)
+
+
+def test_the_first_start_makes_the_default_or_what_was_asked_for(tmp_path: Path) -> None:
+    assert [one.id for one in members(tmp_path / "a").cells] == ["cell-1", "cell-2", "cell-3"]
+    assert [one.id for one in members(tmp_path / "b", cells=1).cells] == ["cell-1"]
+
+
+@pytest.mark.parametrize(("asked", "then"), [(None, 4), (2, 4), (4, 4), (6, 6)])
+def test_a_later_start_keeps_all_and_may_add(tmp_path: Path, asked: int | None, then: int) -> None:
+    path = tmp_path / "cells.json"
+    members(path, cells=4)
+    again = members(path, cells=asked)
+    assert len(again.cells) == then
+    assert again.first_cells == 4
+    assert len(members(path).cells) == then
+
+
+def test_processes_are_in_the_home_zone_and_the_next_ones() -> None:
+    found = [member(number, api_processes=2) for number in range(4)]
+    assert [(one.home_zone, one.api_zones) for one in found] == [
+        ("a", ("a", "b")),
+        ("b", ("b", "c")),
+        ("c", ("c", "a")),
+        ("a", ("a", "b")),
+    ]

@@ -1,0 +1,108 @@
+"""`python -m loadtests.bench`: measures, checks, and writes build/bench.json.
+
+Exit codes: 0 measured (reached or not is in the document), 1 a check failed, so that a figure is none, 2 usage.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loadtests.machine import ROOT
+from loadtests.run import TARGETS, Plan, run
+from loadtests.scale import FULL, QUICK, shrunk
+from loadtests.shown import print_summary, showing
+
+OUT = ROOT / "build" / "bench.json"
+API_PROCESSES, LANES, SENDERS = 1, 2, 1
+"""What measured best on two cores: docs/PERFORMANCE.md."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(arguments)
+    console = Console(stderr=True, soft_wrap=True)
+    plan = _plan(asked)
+    with showing(console) as shown:
+        document = run(plan, shown)
+    write(document, asked.out)
+    print_summary(document, Console())
+    console.print(f"written: {asked.out}", highlight=False)
+    return exit_code(document)
+
+
+def exit_code(document: dict[str, Any]) -> int:
+    return 0 if document["passed"] else 1
+
+
+def write(document: dict[str, Any], path: Path) -> None:
+    """By rename: nobody reads half a document."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    draft.rename(path)
+
+
+def _plan(asked: argparse.Namespace) -> Plan:
+    scale = shrunk(
+        QUICK if asked.quick else FULL,
+        wallets=asked.wallets,
+        rounds=asked.rounds,
+        seconds=asked.seconds,
+        history=asked.history,
+    )
+    return Plan(
+        targets=asked.only,
+        scale=scale,
+        is_quick=asked.quick,
+        api_processes=asked.api_processes,
+        lanes=asked.lanes,
+        senders=asked.senders,
+        patience_s=asked.patience,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
+    parser.add_argument(
+        "--only", type=_targets, default=TARGETS, metavar="P1,P2", help=f"some of {','.join(TARGETS)}; default all"
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to quote")
+    parser.add_argument("--out", type=Path, default=OUT, help="where to write the document")
+    parser.add_argument("--wallets", type=_positive, help="instead of 100,000 (quick: 20,000)")
+    parser.add_argument("--rounds", type=_positive, help="instead of 3 (quick: 1)")
+    parser.add_argument("--seconds", type=float, help="of every measurement")
+    parser.add_argument("--history", type=_positive, help="entries of the long wallet")
+    parser.add_argument("--api-processes", type=_positive, default=API_PROCESSES)
+    parser.add_argument("--lanes", type=_positive, default=LANES, help="CELL_LANES of each process")
+    parser.add_argument("--senders", type=_positive, default=SENDERS, help="processes of the load generator")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long for a calm machine before each measurement, and make noisy rounds again",
+    )
+    return parser
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    wanted = tuple(text.upper().split(","))
+    unknown = [name for name in wanted if name not in TARGETS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(TARGETS)}")
+    return wanted
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

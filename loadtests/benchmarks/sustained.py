@@ -1,0 +1,71 @@
+"""The highest rate that holds: open loop, latency from the intended instant, nothing dropped, p99 within its bound.
+
+A search with short tries finds a candidate; only a long run at that rate makes it a figure.
+"""
+
+from dataclasses import replace
+
+from loadtests.figures import Round
+from loadtests.load import Pace, Tally
+from loadtests.search import Search
+from loadtests.stage import Stage
+from loadtests.targets import GOALS, P99_MS_MAX
+
+BACK = 0.95
+"""The next candidate after one that did not hold for long."""
+CONFIRMATIONS_MAX = 4
+MEASURED_SHARE_MIN = 0.995
+"""Of the intended requests have to be answered as expected."""
+
+
+class Sustained:
+    """Rounds of one search; each starts from what the one before has found."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._start_per_s = GOALS["P1"][0].reach
+
+    def run(self) -> Round:
+        scale = self._stage.scale
+        search = Search(start_per_s=self._start_per_s, precision=scale.precision, tries_left=scale.tries)
+        notes, broken = [], []
+        while (rate := search.next_per_s) is not None:
+            one, tally, has_held = self._try(rate, scale.probe_s)
+            notes.append(_note(one, tally, rate, scale.probe_s, has_held=has_held))
+            broken += [check for check in one.checks if not check.has_passed and check.name != "answers"]
+            search = search.after(rate, has_held=has_held, served_per_s=tally.served_per_s)
+        rate = search.candidate_per_s
+        for _ in range(CONFIRMATIONS_MAX):
+            one, tally, has_held = self._try(rate, scale.confirm_s)
+            notes.append(_note(one, tally, rate, scale.confirm_s, has_held=has_held))
+            if has_held:
+                self._start_per_s = rate
+                return replace(one, notes=tuple(notes), checks=(*one.checks, *broken))
+            broken += [check for check in one.checks if not check.has_passed and check.name != "answers"]
+            rate *= BACK
+        return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
+
+    def _try(self, rate_per_s: float, seconds: float) -> tuple[Round, Tally, bool]:
+        warm_up_s = self._stage.scale.warm_up_s
+        pace = Pace(duration_s=warm_up_s + seconds, warm_up_s=warm_up_s, rate_per_s=rate_per_s)
+        one, tally = self._stage.post(self._stage.wallets, pace)
+        return one, tally, holds(tally, rate_per_s=rate_per_s, seconds=seconds)
+
+
+def holds(tally: Tally, *, rate_per_s: float, seconds: float) -> bool:
+    return (
+        tally.dropped == 0
+        and tally.unanswered == 0
+        and tally.unexpected == 0
+        and tally.measured >= rate_per_s * seconds * MEASURED_SHARE_MIN
+        and tally.latencies.quantile_us(0.99) <= P99_MS_MAX * 1_000
+    )
+
+
+def _note(one: Round, tally: Tally, rate_per_s: float, seconds: float, *, has_held: bool) -> str:
+    """One line of the story of the search."""
+    return (
+        f"{rate_per_s:.0f}/s for {seconds:g} s {'held' if has_held else 'did not hold'}: "
+        f"p99 {one.latency_ms.get('p99', 0):.1f} ms, dropped {tally.dropped}, late {tally.late}, "
+        f"others kept {one.others_cores:.1f} cores busy"
+    )

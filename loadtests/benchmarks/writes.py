@@ -1,0 +1,93 @@
+"""P1 and P2: postings on all wallets and on a single hot one, and the ledgers in SQL that they are compared with."""
+
+from collections.abc import Callable, Sequence
+
+from loadtests.benchmarks.sustained import Sustained
+from loadtests.figures import Round
+from loadtests.peers import PEERS, Peer
+from loadtests.stage import Measurement, Stage
+from loadtests.usage import Meter
+
+CLIENTS = (8, 32)
+ZIPF = 1.0
+UNIT = "commands/s"
+
+
+def measure_uniform(stage: Stage) -> list[Measurement]:
+    """P1."""
+    return [_uniform_peak(stage), _zipf_peak(stage), _sustained(stage), *_peers(stage, is_hot=False)]
+
+
+def measure_hot(stage: Stage) -> list[Measurement]:
+    """P2."""
+    return [_uniform_peak(stage), _hot_peak(stage), *_peers(stage, is_hot=True)]
+
+
+def _uniform_peak(stage: Stage) -> Measurement:
+    return _peak(stage, "write.uniform.peak", "all wallets alike, peak", lambda: stage.wallets)
+
+
+def _zipf_peak(stage: Stage) -> Measurement:
+    return _peak(stage, "write.zipf.peak", "Zipf-skewed wallets, peak", lambda: stage.wallets, skew=ZIPF)
+
+
+def _hot_peak(stage: Stage) -> Measurement:
+    return _peak(stage, "write.hot.peak", "one hot wallet, peak", lambda: stage.wallets[:1])
+
+
+def _peak(
+    stage: Stage, figure: str, title: str, wallets: Callable[[], Sequence[str]], *, skew: float = 0.0
+) -> Measurement:
+    def run() -> Round:
+        one, _ = stage.post(wallets(), stage.closed(concurrency=stage.scale.concurrency), skew=skew)
+        return one
+
+    return Measurement(id=figure, title=title, unit=UNIT, loop="closed", run=run)
+
+
+def _sustained(stage: Stage) -> Measurement:
+    return Measurement(
+        id="write.uniform.sustained",
+        title="all wallets alike, highest rate with p99 within its bound",
+        unit=UNIT,
+        loop="open",
+        run=Sustained(stage).run,
+    )
+
+
+def _peers(stage: Stage, *, is_hot: bool) -> list[Measurement]:
+    where, words = ("hot", "one hot account") if is_hot else ("uniform", "all accounts alike")
+    return [
+        Measurement(
+            id=f"{peer.name}.{where}.{clients}",
+            title=f"pgbench {peer.name.replace('_', ' ')}, {words}, {clients} clients",
+            unit=UNIT,
+            loop="closed",
+            run=_peer_run(stage, peer, is_hot=is_hot, clients=clients),
+        )
+        for peer in PEERS
+        for clients in CLIENTS
+    ]
+
+
+def _peer_run(stage: Stage, peer: Peer, *, is_hot: bool, clients: int) -> Callable[[], Round]:
+    def run() -> Round:
+        before = stage.log_position()
+        meter = Meter(api_pids=(), cluster_folder=stage.cell.cluster.data_folder)
+        ran = stage.peers.run(peer, is_hot=is_hot, clients=clients, duration_s=stage.scale.peak_s)
+        usage = meter.read()
+        transactions = max(ran.transactions, 1)
+        return Round(
+            value=ran.per_s,
+            checks=ran.checks,
+            latency_ms={"mean": ran.latency_mean_ms},
+            counts={"accepted": ran.transactions},
+            costs={
+                "wal_bytes": (stage.log_position() - before) / transactions,
+                "postgresql_cpu_us": usage.postgres_cpu_s / transactions * 1e6,
+                "generator_cpu_us": ran.client_cpu_s / transactions * 1e6,
+            },
+            others_cores=usage.others_cores(ours_s=ran.client_cpu_s),
+        )
+
+    return run

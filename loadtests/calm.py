@@ -1,0 +1,37 @@
+"""Waiting for a machine that others leave alone: a benchmark next to a compiler measures the compiler.
+
+Rounds are chosen by how noisy they were and never by what came out, and how noisy they were is told.
+"""
+
+import time
+from collections.abc import Callable
+
+from loadtests.figures import Round
+from loadtests.usage import machine_busy_s
+
+CALM_CORES = 0.15
+"""Cores that are busy while nothing of ours runs; a machine is never quite still."""
+NOISY_CORES = 0.2
+"""A round during which others kept more busy than this is made again."""
+ATTEMPTS_MAX = 4
+WINDOW_S = 1.0
+
+
+def measured_calmly(run: Callable[[], Round], *, patience_s: float) -> Round:
+    """The calmest of a few attempts, each begun when the machine is calm or the patience is over; 0 = just run."""
+    attempts: list[Round] = []
+    while True:
+        if patience_s:
+            wait_until_calm(patience_s)
+        attempts.append(run())
+        if not patience_s or attempts[-1].others_cores <= NOISY_CORES or len(attempts) == ATTEMPTS_MAX:
+            return min(attempts, key=lambda one: one.others_cores)
+
+
+def wait_until_calm(patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        busy_s, began_s = machine_busy_s(), time.monotonic()
+        time.sleep(WINDOW_S)
+        if (machine_busy_s() - busy_s) / (time.monotonic() - began_s) < CALM_CORES:
+            return

@@ -1,0 +1,116 @@
+"""Figures as values, and their form in build/bench.json. Pure.
+
+A figure is the median of its rounds and is worth what its checks are: one that failed makes it invalid.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from typing import Any, Literal
+
+from contract.values import value
+from loadtests.histogram import Histogram
+
+FORM = 1
+"""Of build/bench.json; grows when a field changes its meaning."""
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999}
+
+Loop = Literal["open", "closed", "none"]
+
+
+@value
+class Check:
+    name: str
+    has_passed: bool
+    detail: str = ""
+
+
+@value
+class Round:
+    """One measurement. `counts` and `costs` hold what applies to it."""
+
+    value: float
+    checks: tuple[Check, ...]
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """Per command: WAL bytes, and CPU microseconds of API, PostgreSQL and generator; and memory."""
+    others_cores: float = 0.0
+    """Cores that others kept busy meanwhile: how noisy the machine was."""
+    notes: tuple[str, ...] = ()
+
+
+@value
+class Figure:
+    id: str
+    title: str
+    unit: str
+    loop: Loop
+    rounds: tuple[Round, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(one.value for one in self.rounds)
+
+    @property
+    def is_valid(self) -> bool:
+        return bool(self.rounds) and all(check.has_passed for one in self.rounds for check in one.checks)
+
+    def median_of(self, group: Literal["latency_ms", "costs"], name: str) -> float | None:
+        found = [getattr(one, group)[name] for one in self.rounds if name in getattr(one, group)]
+        return statistics.median(found) if found else None
+
+
+def latency_ms_of(latencies: Histogram) -> dict[str, float]:
+    if not latencies.count:
+        return {}
+    quantiles = {name: latencies.quantile_us(share) / 1_000 for name, share in QUANTILES.items()}
+    return {**quantiles, "max": latencies.max_us / 1_000}
+
+
+def document_of_figures(figures: Iterable[Figure]) -> dict[str, Any]:
+    return {figure.id: _document(figure) for figure in figures}
+
+
+def noise_of(figures: Iterable[Figure]) -> dict[str, float]:
+    """How many cores others kept busy, over all rounds."""
+    seen = [one.others_cores for figure in figures for one in figure.rounds]
+    if not seen:
+        return {}
+    return {"others_cores_median": _rounded(statistics.median(seen)), "others_cores_max": _rounded(max(seen))}
+
+
+def _document(figure: Figure) -> dict[str, Any]:
+    return {
+        "title": figure.title,
+        "unit": figure.unit,
+        "loop": figure.loop,
+        "median": _rounded(figure.median),
+        "valid": figure.is_valid,
+        "latency_ms": _medians(figure, "latency_ms"),
+        "costs": _medians(figure, "costs"),
+        "rounds": [_round_document(one) for one in figure.rounds],
+    }
+
+
+def _medians(figure: Figure, group: Literal["latency_ms", "costs"]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in figure.rounds for name in getattr(one, group))
+    found = {name: figure.median_of(group, name) for name in names}
+    return {name: _rounded(median) for name, median in found.items() if median is not None}
+
+
+def _round_document(one: Round) -> dict[str, Any]:
+    return {
+        "value": _rounded(one.value),
+        "latency_ms": {name: _rounded(ms) for name, ms in one.latency_ms.items()},
+        "counts": dict(one.counts),
+        "costs": {name: _rounded(cost) for name, cost in one.costs.items()},
+        "others_cores": _rounded(one.others_cores),
+        "checks": [{"name": check.name, "passed": check.has_passed, "detail": check.detail} for check in one.checks],
+        "notes": list(one.notes),
+    }
+
+
+def _rounded(number: float) -> float:
+    """Four digits that say something are more than a benchmark knows."""
+    return float(f"{number:.4g}") if abs(number) < 1_000 else round(number, 1)

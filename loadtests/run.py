@@ -1,0 +1,164 @@
+"""One run of the benchmarks, from an empty folder to the document that build/bench.json holds.
+
+Measurements alternate: each round makes one of every figure, so that what compares was measured side by side. The
+folder is a throw-away; PostgreSQL in it is durable and set up as for real, alike for all.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from cellwallet.local.postgres import Cluster, ClusterSettings
+from contract.values import value
+from loadtests.benchmarks.reads import Histories
+from loadtests.benchmarks.starts import Starts
+from loadtests.benchmarks.writes import measure_hot, measure_uniform
+from loadtests.calm import measured_calmly
+from loadtests.cell_under_test import cell_under_test
+from loadtests.figures import FORM, Check, Figure, Round, document_of_figures, noise_of
+from loadtests.generator import generator
+from loadtests.machine import describe_machine, describe_postgres, describe_revision, describe_versions
+from loadtests.peers import Peers
+from loadtests.scale import Scale
+from loadtests.stage import Measurement, Stage
+from loadtests.targets import judge, ratios
+
+TARGETS = ("P1", "P2", "P5", "P11")
+CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
+"""Of the cell and of the peers: they share one cluster, so that nobody has better settings."""
+
+
+@value
+class Plan:
+    targets: tuple[str, ...]
+    scale: Scale
+    is_quick: bool
+    api_processes: int
+    lanes: int
+    senders: int
+    patience_s: float = 0.0
+    """How long each measurement waits for a calm machine."""
+
+
+class Watch(Protocol):
+    """Whoever wants to see it happen."""
+
+    def expect(self, steps: int) -> None: ...
+
+    def begin(self, what: str) -> None: ...
+
+    def measured(self, measurement: Measurement, one: Round) -> None: ...
+
+
+def run(plan: Plan, watch: Watch) -> dict[str, Any]:
+    """The document; what failed is in it."""
+    began_at = datetime.now(UTC)
+    machine = describe_machine()
+    with _stage(plan, watch) as (stage, folder):
+        described = _describe(stage, plan)
+        measurements = _prepare(stage, plan, folder, described["settings"], watch)
+        watch.expect(len(measurements) * plan.scale.rounds)
+        rounds, audits = _measure(stage, measurements, plan.patience_s, watch)
+    figures = {
+        one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(rounds[one.id]))
+        for one in measurements
+    }
+    is_sound = all(check.has_passed for check in audits)
+    return {
+        "form": FORM,
+        "began_at": began_at.isoformat(timespec="seconds"),
+        "duration_s": round((datetime.now(UTC) - began_at).total_seconds()),
+        "quick": plan.is_quick,
+        "only": list(plan.targets),
+        "machine": machine,
+        **described,
+        "noise": noise_of(figures.values()),
+        "figures": document_of_figures(figures.values()),
+        "ratios": ratios(figures),
+        "targets": judge(figures, is_sound=is_sound),
+        "checks": [{"name": one.name, "passed": one.has_passed, "detail": one.detail} for one in audits],
+        "passed": is_sound and all(figure.is_valid for figure in figures.values()),
+    }
+
+
+@contextmanager
+def _stage(plan: Plan, watch: Watch) -> Iterator[tuple[Stage, Path]]:
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="cellwallet-bench-")))
+        folder.chmod(0o711)  # PostgreSQL may run as somebody else, who has to pass
+        watch.begin("starting PostgreSQL")
+        cluster = Cluster(folder / "postgres", settings=CLUSTER)
+        ending.callback(cluster.stop)
+        cluster.start()
+        watch.begin("starting the cell")
+        cell = ending.enter_context(
+            cell_under_test(cluster, folder / "cell", processes=plan.api_processes, lanes=plan.lanes)
+        )
+        senders = ending.enter_context(generator(plan.senders))
+        peers = Peers(cluster, accounts=plan.scale.wallets)
+        yield Stage(cell=cell, generator=senders, peers=peers, scale=plan.scale), folder
+
+
+def _prepare(stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watch: Watch) -> list[Measurement]:
+    """The measurements of the plan, with everything there that they need; adds to the facts what this showed."""
+    watch.begin(f"opening {plan.scale.wallets} wallets")
+    began_s = time.monotonic()
+    stage.wallets = stage.open_wallets([f"owner {number}" for number in range(plan.scale.wallets)])
+    facts["openings_per_s"] = round(plan.scale.wallets / (time.monotonic() - began_s))
+    watch.begin("making the peers' tables")
+    stage.peers.make()
+    found: list[Measurement] = []
+    if "P1" in plan.targets:
+        found += measure_uniform(stage)
+    if "P2" in plan.targets:
+        found += measure_hot(stage)
+    if "P5" in plan.targets:
+        watch.begin(f"posting a history of {plan.scale.history} entries")
+        histories = Histories(stage)
+        histories.make()
+        facts |= histories.describe()
+        found += histories.measurements()
+    if "P11" in plan.targets:
+        found += Starts(stage, folder / "platform").measurements()
+    watch.begin("settling")
+    stage.settle()
+    return list({one.id: one for one in found}.values())
+
+
+def _measure(
+    stage: Stage, measurements: Sequence[Measurement], patience_s: float, watch: Watch
+) -> tuple[dict[str, list[Round]], list[Check]]:
+    """Every measurement once per round; the cell audits itself after each round, and in full after the last."""
+    found: dict[str, list[Round]] = {one.id: [] for one in measurements}
+    audits: list[Check] = []
+    for number in range(1, stage.scale.rounds + 1):
+        for measurement in measurements:
+            watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
+            one = measured_calmly(measurement.run, patience_s=patience_s)
+            found[measurement.id].append(one)
+            watch.measured(measurement, one)
+        watch.begin(f"round {number} of {stage.scale.rounds}: auditing everything that was written")
+        audits.extend(stage.audit(is_full=number == stage.scale.rounds))
+    return found, audits
+
+
+def _describe(stage: Stage, plan: Plan) -> dict[str, Any]:
+    url = stage.cell.database_url
+    return {
+        "versions": describe_versions(url),
+        "revision": describe_revision(),
+        "settings": {
+            **asdict(plan.scale),
+            "api_processes": plan.api_processes,
+            "lanes_per_process": plan.lanes,
+            "senders": plan.senders,
+            "duplicates": 0.01,
+            "patience_s": plan.patience_s,
+            "postgresql": describe_postgres(url),
+        },
+    }

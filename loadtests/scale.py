@@ -1,0 +1,72 @@
+"""How large and how long a run is: in full, or quick. Pure."""
+
+from dataclasses import replace
+
+from contract.values import value
+
+
+@value
+class Scale:
+    wallets: int
+    rounds: int
+    warm_up_s: float
+    """Before each closed loop; not measured."""
+    peak_s: float
+    """Measured time of a closed loop, and of a peer."""
+    probe_s: float
+    """Of each try of the search for the highest sustained rate."""
+    confirm_s: float
+    """The rate that was found has to hold for so long: that is the figure."""
+    tries: int
+    precision: float
+    history: int
+    """Entries of the long wallet."""
+    concurrency: int = 128
+    """Requests under way in a closed loop; enough to fill batches, few enough for a latency that says something."""
+    read_concurrency: int = 64
+    overdraft_limit: int = 1_000_000_000_000
+    """Of every wallet: funds are checked for each debit, and nobody has to be paid in first."""
+
+
+FULL = Scale(
+    wallets=100_000,
+    rounds=3,
+    warm_up_s=2,
+    peak_s=10,
+    probe_s=8,
+    confirm_s=60,
+    tries=6,
+    precision=0.05,
+    history=1_000_000,
+)
+QUICK = Scale(
+    wallets=20_000,
+    rounds=1,
+    warm_up_s=0.5,
+    peak_s=1.5,
+    probe_s=1,
+    confirm_s=2,
+    tries=3,
+    precision=0.2,
+    history=100_000,
+)
+
+
+def shrunk(
+    scale: Scale, *, wallets: int | None, rounds: int | None, seconds: float | None, history: int | None
+) -> Scale:
+    """With what was asked for; `seconds` becomes the time of every measurement."""
+    if seconds is not None:
+        scale = replace(
+            scale,
+            warm_up_s=min(scale.warm_up_s, seconds / 4),
+            peak_s=seconds,
+            probe_s=seconds,
+            confirm_s=seconds,
+        )
+    return replace(
+        scale,
+        wallets=wallets or scale.wallets,
+        rounds=rounds or scale.rounds,
+        history=history or scale.history,
+    )

@@ -1,0 +1,166 @@
+"""What has to be reached, and whether a run reached it. Pure.
+
+The numbers are those of the design; a target is judged only when every figure that it compares was measured in the
+same run, and is not reached by figures that are invalid.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from contract.values import value
+from loadtests.figures import Figure
+
+Figures = Mapping[str, Figure]
+
+SQL_LEDGER_UNIFORM = ("sql_ledger.uniform.8", "sql_ledger.uniform.32")
+SQL_LEDGER_HOT = ("sql_ledger.hot.8", "sql_ledger.hot.32")
+P99_MS_MAX = 50.0
+
+
+@value
+class Goal:
+    """One line of a target. `value` comes from the figures; the best of `over` is what it is divided by."""
+
+    name: str
+    figure: str
+    reach: float
+    then: float
+    unit: str
+    sense: Literal["at_least", "at_most"] = "at_least"
+    over: tuple[str, ...] = ()
+    latency: str = ""
+    """Judge this quantile of the figure's latency instead of the figure."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.figure, *self.over)
+
+    def measured(self, figures: Figures) -> float:
+        figure = figures[self.figure]
+        if self.latency:
+            return figure.median_of("latency_ms", self.latency) or 0.0
+        if not self.over:
+            return figure.median
+        best = max(figures[other].median for other in self.over)
+        return figure.median / best if best else 0.0
+
+    def is_reached(self, measured: float, bound: float) -> bool:
+        return measured >= bound if self.sense == "at_least" else 0 < measured <= bound
+
+
+GOALS: Mapping[str, tuple[Goal, ...]] = {
+    "P1": (
+        Goal(name="sustained rate", figure="write.uniform.sustained", reach=10_000, then=20_000, unit="commands/s"),
+        Goal(
+            name="p99 at that rate",
+            figure="write.uniform.sustained",
+            latency="p99",
+            reach=P99_MS_MAX,
+            then=P99_MS_MAX,
+            unit="ms",
+            sense="at_most",
+        ),
+        Goal(
+            name="over SQL ledger in the database",
+            figure="write.uniform.sustained",
+            over=SQL_LEDGER_UNIFORM,
+            reach=1.5,
+            then=3.0,
+            unit="x",
+        ),
+    ),
+    "P2": (
+        Goal(
+            name="hot over uniform",
+            figure="write.hot.peak",
+            over=("write.uniform.peak",),
+            reach=0.9,
+            then=1.2,
+            unit="x",
+        ),
+        Goal(
+            name="over SQL ledger's hot account",
+            figure="write.hot.peak",
+            over=SQL_LEDGER_HOT,
+            reach=8,
+            then=20,
+            unit="x",
+        ),
+    ),
+    "P5": (
+        Goal(name="balance reads", figure="read.balance", reach=15_000, then=25_000, unit="reads/s"),
+        Goal(
+            name="balance at T, long over short",
+            figure="read.at.long",
+            over=("read.at.short",),
+            reach=1.3,
+            then=1.1,
+            unit="x",
+            sense="at_most",
+        ),
+        Goal(
+            name="history page, long over short",
+            figure="read.page.long",
+            over=("read.page.short",),
+            reach=1.3,
+            then=1.1,
+            unit="x",
+            sense="at_most",
+        ),
+    ),
+    "P11": (
+        Goal(name="API process ready", figure="start.api", reach=2, then=1, unit="s", sense="at_most"),
+        Goal(name="up on nothing", figure="start.up.fresh", reach=30, then=10, unit="s", sense="at_most"),
+        Goal(name="up on data", figure="start.up.again", reach=30, then=10, unit="s", sense="at_most"),
+    ),
+}
+
+
+def judge(figures: Figures, *, is_sound: bool) -> dict[str, dict[str, Any]]:
+    """The targets of which everything was measured: the first goal is the target's value, all must be reached.
+
+    A run that is not sound as a whole (its last audit failed) reaches nothing.
+    """
+    judged = {}
+    for name, goals in GOALS.items():
+        if all(need in figures for goal in goals for need in goal.needs):
+            parts = [_judge_goal(goal, figures, is_sound=is_sound) for goal in goals]
+            judged[name] = {
+                "value": parts[0]["value"],
+                "unit": parts[0]["unit"],
+                "target": parts[0]["target"],
+                "reached": all(part["reached"] for part in parts),
+                "then": parts[0]["then"],
+                "then_reached": all(part["then_reached"] for part in parts),
+                "parts": parts,
+            }
+    return judged
+
+
+def ratios(figures: Figures) -> dict[str, float]:
+    """Every comparison that the figures allow, by what is compared."""
+    found = {}
+    for goals in GOALS.values():
+        for goal in goals:
+            if goal.over and all(need in figures for need in goal.needs):
+                found[f"{goal.figure} / {_stem(goal.over)}"] = round(goal.measured(figures), 3)
+    return found
+
+
+def _judge_goal(goal: Goal, figures: Figures, *, is_sound: bool) -> dict[str, Any]:
+    measured = goal.measured(figures)
+    is_valid = is_sound and all(figures[need].is_valid for need in goal.needs)
+    return {
+        "name": goal.name,
+        "value": round(measured, 3),
+        "unit": goal.unit,
+        "sense": goal.sense,
+        "target": goal.reach,
+        "reached": is_valid and goal.is_reached(measured, goal.reach),
+        "then": goal.then,
+        "then_reached": is_valid and goal.is_reached(measured, goal.then),
+    }
+
+
+def _stem(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else names[0].rpartition(".")[0]

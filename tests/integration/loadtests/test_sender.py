@@ -1,0 +1,116 @@
+"""A sender against a peer that misbehaves: nothing that went wrong may be missing from the tally."""
+
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loadtests.histogram import bucket_of
+from loadtests.load import Load, Pace, Reads, Tally, Target
+from loadtests.sender import Sender
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+SLOW_US = 100_000
+
+
+class Peer(socketserver.ThreadingTCPServer):
+    """Answers every request, but none for `closed_s` after the load began; hangs up each `hangs_up_every`-th time."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, *, closed_s: float = 0.0, hangs_up_every: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.closed_s = closed_s
+        self.opens_at_s = 0.0
+        self.hangs_up_every = hangs_up_every
+        self.asked = 0
+        self.counting = threading.Lock()
+        self.is_open = threading.Event()
+
+    def wait_until_open(self) -> None:
+        self.is_open.wait(max(0.0, self.opens_at_s - time.monotonic()))
+
+
+class Conversation(socketserver.BaseRequestHandler):
+    server: Peer
+
+    def handle(self) -> None:
+        while self.request.recv(4_096):
+            self.server.wait_until_open()
+            with self.server.counting:
+                self.server.asked += 1
+                is_last = self.server.hangs_up_every and self.server.asked % self.server.hangs_up_every == 0
+            if is_last:
+                return
+            self.request.sendall(ANSWER)
+
+
+@contextmanager
+def running(peer: Peer) -> Iterator[Peer]:
+    thread = threading.Thread(target=peer.serve_forever)
+    thread.start()
+    try:
+        yield peer
+    finally:
+        peer.shutdown()
+        peer.server_close()
+        thread.join()
+
+
+def send(peer: Peer, pace: Pace) -> Tally:
+    target = Target(port=peer.server_address[1])
+    asks = Reads(paths=["/"], wallets=["wallet"], token="token")
+    sender = Sender(Load(targets=(target,), asks=asks, pace=pace), share=0, shares=1)
+    starts_at_s = time.monotonic()
+    peer.opens_at_s = starts_at_s + peer.closed_s
+    return sender.run(starts_at_s)
+
+
+def slow(tally: Tally) -> int:
+    return sum(count for bucket, count in tally.latencies.counts.items() if bucket > bucket_of(SLOW_US))
+
+
+def test_an_open_loop_feels_a_pause_in_every_request_that_it_delays() -> None:
+    """80 of 200 requests arrive while nobody answers; those of the first 300 ms wait for more than 100 ms."""
+    with running(Peer(closed_s=0.4)) as peer:
+        tally = send(peer, Pace(duration_s=1, rate_per_s=200))
+    assert (tally.measured, tally.unanswered, tally.dropped) == (200, 0, 0)
+    assert slow(tally) >= 50
+    assert tally.latencies.max_us > 300_000
+
+
+def test_a_closed_loop_hides_the_same_pause() -> None:
+    """Which is why its latencies are labelled."""
+    with running(Peer(closed_s=0.4)) as peer:
+        tally = send(peer, Pace(duration_s=1, concurrency=1))
+    assert tally.measured > 20
+    assert slow(tally) < tally.measured / 4
+
+
+def test_requests_that_wait_for_a_connection_are_late_and_too_many_are_dropped() -> None:
+    """Of 150, four are under way and a second's worth waits while nobody answers."""
+    with running(Peer(closed_s=1.7)) as peer:
+        tally = send(peer, Pace(duration_s=1.5, rate_per_s=100, connections_max=4))
+    assert tally.dropped == 150 - 4 - 100
+    assert tally.measured == 104
+    assert tally.late >= 90
+
+
+def test_a_peer_that_hangs_up_leaves_requests_unanswered() -> None:
+    with running(Peer(hangs_up_every=10)) as peer:
+        tally = send(peer, Pace(duration_s=0.5, rate_per_s=200))
+    assert tally.unanswered == 10
+    assert tally.measured == 90
+    assert tally.samples
+
+
+def test_a_peer_that_never_answers_does_not_hold_the_sender() -> None:
+    with running(Peer(closed_s=60)) as peer:
+        try:
+            tally = send(peer, Pace(duration_s=0.2, rate_per_s=50, drain_s=0.2))
+        finally:
+            peer.is_open.set()
+    assert (tally.measured, tally.unanswered) == (0, 10)

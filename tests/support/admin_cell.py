@@ -1,0 +1,125 @@
+"""A cell as the control plane sees it: a real HTTP server with the admin API of the contract, and nothing behind it.
+
+It believes only the control plane's key, adopts first units once, answers the same body again with 200 and any other
+with 409. `gate` lets a test stop it right before, or right after, it adopts units.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import jwt
+from aiohttp import web
+from jwt import PyJWK
+from pydantic import ValidationError
+
+from contract.fleet import CellUnits, FirstUnits, UnitRun
+
+Gate = Callable[[], Awaitable[None]]
+
+
+async def pass_through() -> None:
+    return
+
+
+class AdminCell:
+    def __init__(self, cell: str, control_plane_jwks: dict[str, Any]) -> None:
+        self.cell = cell
+        self.adopted: FirstUnits | None = None
+        self.puts: list[FirstUnits] = []
+        self.refused = 0
+        self.before_adoption: Gate = pass_through
+        self.after_adoption: Gate = pass_through
+        self.before_telling_units: Gate = pass_through
+        self._keys = {jwk["kid"]: PyJWK.from_dict(jwk) for jwk in control_plane_jwks["keys"]}
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> "AdminCell":
+        """On a free port the first time, on the same one afterwards."""
+        application = web.Application()
+        application.add_routes(
+            [web.get("/admin/units", self._tell_units), web.put("/admin/units/first", self._put_first_units)]
+        )
+        self._runner = web.AppRunner(application, shutdown_timeout=0.05)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def units(self) -> CellUnits:
+        runs = self.adopted.runs if self.adopted else ()
+        return CellUnits(
+            cell=self.cell,
+            units=tuple(UnitRun(first=first, last=last, state="active", epoch=1) for first, last in runs),
+        )
+
+    async def _tell_units(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:read")
+        await self.before_telling_units()
+        return web.json_response(text=self.units().model_dump_json())
+
+    async def _put_first_units(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:manage")
+        try:
+            wanted = FirstUnits.model_validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        self.puts.append(wanted)
+        await self.before_adoption()
+        if self.adopted not in {None, wanted}:
+            self.refused += 1
+            raise web.HTTPConflict(text="other units were adopted before")
+        self.adopted = wanted
+        await self.after_adoption()
+        return web.json_response(text=self.units().model_dump_json())
+
+    def _check(self, request: web.Request, scope: str) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            key = self._keys[jwt.get_unverified_header(given)["kid"]]
+            claims = jwt.decode(given, key=key, algorithms=["EdDSA"], audience="cellwallet")
+        except (jwt.PyJWTError, KeyError) as error:
+            raise web.HTTPUnauthorized(text="the token must be the control plane's") from error
+        if scope not in claims["scope"].split():
+            raise web.HTTPForbidden(text=f"the token must carry {scope}")
+
+
+NewCell = Callable[[str], Awaitable[AdminCell]]
+"""Starts one; the fixture of this type stops it again."""
+
+
+class Turnstile:
+    """Tells when somebody arrives, and holds whoever arrives until it is opened."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.arrived.set()
+        await self.opened.wait()
+
+
+class Rendezvous:
+    """Holds everybody until so many have arrived, then nobody any more."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._met = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self._missing -= 1
+        if self._missing <= 0:
+            self._met.set()
+        await self._met.wait()

@@ -1,0 +1,207 @@
+"""The platform with one protection taken away, each as a function that replaces one piece before a program runs.
+
+Every claim of the fault tests has one here that breaks it. What a mutant does is the mistake that somebody could make.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+LATE_S = 0.03
+"""How far a commit lags behind in mutants: their window must be hit by every kill."""
+
+
+def forget_outcomes() -> None:
+    """A known id is decided anew; the primary key that would catch it has to be dropped as well."""
+    from cell.ledger import decide  # noqa: PLC0415 - only the mutated program needs it
+    from cell.ledger.outcomes import Replayed  # noqa: PLC0415
+
+    judge = decide._wallet_to_judge
+
+    def judge_as_new(view: Any, command: Any) -> Any:
+        found = judge(view, command)
+        return view.wallet(command.wallet_id) if isinstance(found, Replayed) else found
+
+    _put(decide, _wallet_to_judge=judge_as_new)
+
+
+def forget_refusals() -> None:
+    """A refusal is answered and not recorded."""
+    from cell.ledger import decide  # noqa: PLC0415
+    from cell.ledger.outcomes import Rejected  # noqa: PLC0415
+    from contract.problems import Problem  # noqa: PLC0415
+
+    def refuse(wallet: Any, command: Any, now_us: Any, reason: Any) -> Any:
+        del wallet, command, now_us
+        return Rejected(problem=Problem(reason=reason, detail="No."))
+
+    _put(decide, _refuse=refuse)
+
+
+def acknowledge_before_commit() -> None:
+    """Callers are answered while the batch is still on its way to the database; openings, which are read, are not."""
+    from cell.store.ledger_store import PostgresSession  # noqa: PLC0415
+
+    save, load, abandon = PostgresSession.save, PostgresSession.load, PostgresSession.abandon
+    under_way: dict[PostgresSession, asyncio.Task[None]] = {}
+
+    async def save_later(session: PostgresSession, changes: Sequence[Any]) -> None:
+        async def late() -> None:
+            await asyncio.sleep(LATE_S)
+            await save(session, changes)
+
+        if any(change.opened for change in changes):
+            await save(session, changes)
+        else:
+            under_way[session] = asyncio.create_task(late())
+
+    async def finish(session: PostgresSession) -> None:
+        await asyncio.gather(*filter(None, [under_way.pop(session, None)]), return_exceptions=True)
+
+    async def load_after(session: PostgresSession, footprint: Any) -> Any:
+        await finish(session)
+        return await load(session, footprint)
+
+    async def abandon_after(session: PostgresSession) -> None:
+        await finish(session)
+        await abandon(session)
+
+    _put(PostgresSession, save=save_later, load=load_after, abandon=abandon_after)
+
+
+def take_lost_commits_for_done() -> None:
+    """A connection that breaks at COMMIT is taken for a commit."""
+    from cell.ports import StoreLostError  # noqa: PLC0415
+    from cell.store.ledger_store import PostgresSession  # noqa: PLC0415
+
+    save, insert_the_rest = PostgresSession.save, PostgresSession._insert_the_rest
+
+    async def save_hopefully(session: PostgresSession, changes: Sequence[Any]) -> None:
+        try:
+            await save(session, changes)
+        except StoreLostError:
+            return
+
+    async def insert_slowly(session: PostgresSession, connection: Any, changes: Sequence[Any]) -> None:
+        await insert_the_rest(session, connection, changes)
+        await asyncio.sleep(LATE_S)
+
+    _put(PostgresSession, save=save_hopefully, _insert_the_rest=insert_slowly)
+
+
+def rerun_under_new_ids() -> None:
+    """After a lost connection the batch runs again as if it were another one."""
+    from cell.lane import Lane as _Lane  # noqa: PLC0415
+
+    lose = _Lane._lose
+
+    def lose_ids_too(lane: _Lane, batch: Sequence[Any], error: Any) -> None:
+        for waiting in batch:
+            waiting.command = replace(waiting.command, transaction_id=str(uuid.uuid4()))
+        lose(lane, batch, error)
+
+    _put(_Lane, _lose=lose_ids_too)
+
+
+def skip_locks() -> None:
+    """Wallets are read without being locked."""
+    from cell.store import ledger_store, statements  # noqa: PLC0415
+
+    _put(ledger_store, LOCK_WALLETS=statements.LOCK_WALLETS.replace(" FOR UPDATE", ""))
+
+
+def lose_configuration() -> None:
+    """A cell keeps its configuration in memory only."""
+    from cell.configuration_source import ConfigurationSource  # noqa: PLC0415
+
+    load = ConfigurationSource.load
+
+    def load_for_the_last_time(source: ConfigurationSource) -> bool:
+        is_loaded = load(source)
+        source._file.unlink(missing_ok=True)
+        return is_loaded
+
+    _put(ConfigurationSource, load=load_for_the_last_time)
+
+
+def lose_map() -> None:
+    """A router keeps its map in memory only."""
+    from router.directory_files import NEWEST, DirectoryFiles  # noqa: PLC0415
+
+    load = DirectoryFiles.load
+
+    def load_for_the_last_time(files: DirectoryFiles) -> Any:
+        document = load(files)
+        (files._dir / NEWEST).unlink(missing_ok=True)
+        return document
+
+    _put(DirectoryFiles, load=load_for_the_last_time)
+
+
+def retry_under_new_ids() -> None:
+    """The router sends a money request again as a new transaction."""
+    from router.delivery import Delivery  # noqa: PLC0415
+
+    on_the_wire = Delivery._on_the_wire
+
+    def on_the_wire_anew(delivery: Delivery, request: Any, forward: Any, authority: bytes) -> bytes:
+        if request.sendings > 1 and b'"transaction_id"' in request.body:
+            body = json.loads(request.body)
+            body["transaction_id"] = str(uuid.uuid4())
+            request.body = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        return on_the_wire(delivery, request, forward, authority)
+
+    _put(Delivery, _on_the_wire=on_the_wire_anew)
+
+
+def never_ask_again() -> None:
+    """The router gives up at the first silence of an instance."""
+    from router.routing.journey import GiveUp, Journey  # noqa: PLC0415
+
+    def give_up(journey: Journey, *_: Any, **__: Any) -> tuple[GiveUp, bool]:
+        del journey
+        return GiveUp(), True
+
+    _put(Journey, fell_silent=give_up)
+
+
+def share_one_bulkhead() -> None:
+    """The router counts the requests of all cells together."""
+    from router.routing.health import CellHealth, FleetHealth  # noqa: PLC0415
+
+    cell = FleetHealth.cell
+
+    def any_cell(fleet: FleetHealth, cell_id: str) -> CellHealth:
+        del cell_id
+        return cell(fleet, "any")
+
+    _put(FleetHealth, cell=any_cell)
+
+
+def _put(owner: Any, **pieces: Any) -> None:
+    """Replace what is there: a piece that was renamed must not make a mutant harmless."""
+    for name, piece in pieces.items():
+        if getattr(owner, name) == piece:
+            raise ValueError(f"{name} is what it was: this mutant changes nothing")
+        setattr(owner, name, piece)
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    mutant.__name__: mutant
+    for mutant in (
+        forget_outcomes,
+        forget_refusals,
+        acknowledge_before_commit,
+        take_lost_commits_for_done,
+        rerun_under_new_ids,
+        skip_locks,
+        lose_configuration,
+        lose_map,
+        retry_under_new_ids,
+        never_ask_again,
+        share_one_bulkhead,
+    )
+}

@@ -86,7 +86,8 @@ class CellUnderTest:
         return self._keys.issued_token(vendor, VENDOR_SCOPES, expires_in_s=TOKEN_S)
 
     def start(self, processes: int) -> None:
-        """From nothing: database, schema, processes, units."""
+        """From nothing: database, schema, processes, units. What an earlier run left in the cluster is no part of it."""
+        self.cluster.drop_database(self.database)
         provision_cell(self.cluster, database=self.database)
         self._migrate()
         for number in range(1, processes + 1):

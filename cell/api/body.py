@@ -16,19 +16,16 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, *, timeout
     if len(length) > 9 or not length.isdigit() or int(length) > BODY_MAX_BYTES:
         return _TOO_LARGE
     message = await receive()
-    if not message.get("more_body"):
-        return bytes(message.get("body", b""))
-    chunks = bytearray(message.get("body", b""))
-    try:
-        async with asyncio.timeout(timeout_s):
-            while message.get("more_body"):
-                message = await receive()
-                chunks += message.get("body", b"")
-                if len(chunks) > BODY_MAX_BYTES:
-                    return _TOO_LARGE
-    except TimeoutError:
-        return _SLOW_BODY
-    return bytes(chunks)
+    chunks: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        try:
+            async with asyncio.timeout(timeout_s):
+                while message.get("more_body") and len(chunks) <= BODY_MAX_BYTES:
+                    message = await receive()
+                    chunks += message.get("body", b"")
+        except TimeoutError:
+            return _SLOW_BODY
+    return chunks if len(chunks) <= BODY_MAX_BYTES else _TOO_LARGE
 
 
 _TOO_LARGE: Final = Problem(reason=Reason.BODY_MUST_FIT, detail=f"The body must be at most {BODY_MAX_BYTES} bytes.")

@@ -141,16 +141,8 @@ def test_a_cell_does_what_its_document_says(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run", str(schema)),
                 *("--url", cell.url, "--header", f"Authorization: Bearer {cell.token(EVERY_SCOPE)}"),
-                *(
-                    "--workers",
-                    "1",
-                    "--phases",
-                    phases,
-                    "--max-examples",
-                    str(EXAMPLES_MAX),
-                    "--seed",
-                    str(seed),
-                ),
+                # One worker: CPython 3.11 counts the depth of its parser for all threads together, and breaks on it.
+                *("--workers", "1", "--phases", phases, "--max-examples", str(EXAMPLES_MAX), "--seed", str(seed)),
                 *("--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-shrink"),
             ],
             cwd=tmp_path,

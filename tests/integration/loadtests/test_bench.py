@@ -91,6 +91,9 @@ def stage_of(cluster: Cluster, folder: Path) -> Iterator[Stage]:
 
 
 def failed(one: Round) -> set[str]:
+    for check in one.checks:
+        if not check.has_passed:
+            print(check)  # noqa: T201 - its detail is for the reader of a failure
     return {check.name for check in one.checks if not check.has_passed}
 
 
@@ -118,8 +121,10 @@ DAMAGES = (
     ),
     (
         "chains",
-        "UPDATE entries SET amount = amount + 1 WHERE wallet_id = %(wallet)s AND seq = 2",
-        "UPDATE entries SET amount = amount - 1 WHERE wallet_id = %(wallet)s AND seq = 2",
+        "UPDATE entries SET amount = amount + 1 WHERE wallet_id = %(wallet)s"
+        " AND seq IN (SELECT seq - 1 FROM wallets WHERE wallet_id = %(wallet)s)",
+        "UPDATE entries SET amount = amount - 1 WHERE wallet_id = %(wallet)s"
+        " AND seq IN (SELECT seq - 1 FROM wallets WHERE wallet_id = %(wallet)s)",
     ),
     (
         "sums are as answered",

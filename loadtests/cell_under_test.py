@@ -86,7 +86,7 @@ class CellUnderTest:
         return self._keys.issued_token(vendor, VENDOR_SCOPES, expires_in_s=TOKEN_S)
 
     def start(self, processes: int) -> None:
-        """From nothing: database, schema, processes, units. What an earlier run left in the cluster is no part of it."""
+        """From nothing: database (what an earlier run left is no part of it), schema, processes, units."""
         self.cluster.drop_database(self.database)
         provision_cell(self.cluster, database=self.database)
         self._migrate()

@@ -6,8 +6,10 @@ Only `wallets` carries `unit`; every other table of a wallet leads with `wallet_
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Identity,
     Index,
@@ -63,10 +65,12 @@ wallets = Table(
     Column("frozen_by", _id()),
     Column("blocked_by", Text),
     Column("metadata", Text, nullable=False),
+    Column("pinned", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("owner_type", "owner_ref", "kind", "currency", name="wallets_owner"),
     CheckConstraint("balance - held >= -overdraft_limit", name="wallets_are_covered"),
     CheckConstraint("balance BETWEEN -9007199254740991 AND 9007199254740991", name="wallets_stay_within_bounds"),
     CheckConstraint("held >= 0 AND overdraft_limit >= 0", name="wallets_hold_no_negative"),
+    CheckConstraint("pinned >= 0 AND balance + pinned <= 9007199254740991", name="wallets_keep_room_for_pins"),
     Index("wallets_unit", "unit"),
     postgresql_with={"fillfactor": 50},
 )
@@ -140,6 +144,79 @@ reversals = Table(
     PrimaryKeyConstraint("wallet_id", "vendor_id", "original", "seq"),
 )
 """`vendor_id` is the original's vendor."""
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("wallet_id", _id(), nullable=False),
+    Column("vendor_id", Text, nullable=False),
+    Column("hold_id", _id(), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("captured", BigInteger, nullable=False),
+    Column("remaining", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("placed_at", _instant(), nullable=False),
+    Column("expires_at", _instant()),
+    Column("terms", Text),
+    PrimaryKeyConstraint("wallet_id", "vendor_id", "hold_id"),
+    CheckConstraint("captured >= 0 AND remaining >= 0 AND captured + remaining <= amount", name="holds_add_up"),
+    Index("holds_expiring", "expires_at", postgresql_where=text("state = 'open' AND expires_at IS NOT NULL")),
+    Index("holds_of_groups", "placed_at", postgresql_where=text("state = 'open' AND kind <> 'vendor'")),
+)
+"""Money (or, for a pin, room) set aside. A fold of the wallet's entries, as the wallet is."""
+
+spent = Table(
+    "spent",
+    metadata,
+    Column("wallet_id", _id(), nullable=False),
+    Column("vendor_id", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    PrimaryKeyConstraint("wallet_id", "vendor_id", "day"),
+)
+"""Sums of debits per UTC day, kept while a daily limit applies; an empty `vendor_id` is the sum of all vendors."""
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("wallet_id", _id(), nullable=False),
+    Column("vendor_id", Text, nullable=False),
+    Column("transaction_id", _id(), nullable=False),
+    Column("transfer_id", _id(), nullable=False),
+    Column("to_wallet_id", _id(), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("details", Text),
+    Column("sent_at", _instant(), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
+    Index("transfers_open", "next_attempt_at", postgresql_where=text("state = 'in_transit'")),
+)
+"""Money that left a wallet for another cell's: in_transit, then settled or refunded, for ever."""
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("wallet_id", _id(), nullable=False),
+    Column("vendor_id", Text, nullable=False),
+    Column("transaction_id", _id(), nullable=False),
+    Column("group_id", _id(), nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("is_finished", Boolean, nullable=False),
+    Column("legs", Text, nullable=False),
+    Column("details", Text),
+    Column("started_at", _instant(), nullable=False),
+    Column("decide_by", _instant(), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
+    Index("groups_open", "next_attempt_at", postgresql_where=text("NOT is_finished")),
+)
+"""What the coordinator of a group decided, in the cell of its anchor wallet, answerable for ever."""
 
 account_deltas = Table(
     "account_deltas",

@@ -93,6 +93,13 @@ class Metrics:
         self._partitions_ahead = Gauge(
             "cell_partitions_ahead_months", "Months ahead that have a partition of entries", registry=registry
         )
+        self._duties_held = _Children(
+            Gauge("cell_duty_is_held", "1 = this process does the duty", ["duty"], registry=registry)
+        )
+        self._duty_rounds = _counters(registry, "cell_duty_rounds", "Rounds of a duty that were done", "duty")
+        self._duty_failures = _counters(
+            registry, "cell_duty_failures", "Rounds of a duty that failed, or whose lock was lost", "duty"
+        )
         self._lines_dropped = Counter(
             "cell_access_lines_dropped", "Lines of the access log that were lost", registry=registry
         )
@@ -156,6 +163,15 @@ class Metrics:
 
     def partitions_ahead(self, months: int) -> None:
         self._partitions_ahead.set(months)
+
+    def duty_held(self, duty: str, *, is_held: bool) -> None:
+        self._duties_held[duty].set(is_held)
+
+    def duty_round(self, duty: str) -> None:
+        self._duty_rounds[duty].inc()
+
+    def duty_failed(self, duty: str) -> None:
+        self._duty_failures[duty].inc()
 
     def lines_dropped(self, lines: int) -> None:
         self._lines_dropped.inc(lines)

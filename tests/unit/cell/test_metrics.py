@@ -42,8 +42,16 @@ def test_everything_that_happens_is_counted(metrics: Metrics) -> None:
     metrics.fetched("applied")
     metrics.registered("registered")
     metrics.partitions_ahead(3)
+    metrics.duty_held("relay", is_held=True)
+    metrics.duty_held("audit", is_held=False)
+    metrics.duty_round("relay")
+    metrics.duty_failed("audit")
     metrics.lines_dropped(9)
     expected: list[tuple[str, dict[str, str], float]] = [
+        ("cell_duty_is_held", {"duty": "relay"}, 1),
+        ("cell_duty_is_held", {"duty": "audit"}, 0),
+        ("cell_duty_rounds_total", {"duty": "relay"}, 1),
+        ("cell_duty_failures_total", {"duty": "audit"}, 1),
         ("cell_accepted_total", {"kind": "debit"}, 1),
         ("cell_replayed_total", {"kind": "debit"}, 1),
         ("cell_refused_total", {"reason": "cell_must_have_capacity"}, 1),

@@ -15,6 +15,7 @@ from cell.api.application import vendor_application
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
 from cell.background.housekeeping import housekeeping_loop
+from cell.cell_tokens import read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
 from cell.lanes import LaneLimits, Lanes
 from cell.queries import Queries
@@ -26,10 +27,10 @@ from cell.store.revision import SCHEMA_REVISION
 from cell.store.units import UnitStore
 from cell.telemetry import AccessLog, Metrics, Telemetry, start_tracing
 from cell.version import VERSION
-from contract.configuration import CellConfiguration
+from contract.configuration import CellConfiguration, PublicKey
 from contract.directory import ApiInstance
 from contract.fleet import Registration
-from contract.signing import public_keys_of
+from contract.signing import public_jwk, public_keys_of
 
 PATIENCE_S = 2.0
 """How long commands wait for a lost database: a restarting PostgreSQL is back sooner, a dead one answers 503 then."""
@@ -53,6 +54,7 @@ class CellProcess:
         self._process_id = f"{settings.zone}-{settings.port}-{secrets.token_hex(4)}"
         database_url = settings.database_url.get_secret_value()
         jwks = read_jwks(settings.control_plane_jwks_file)
+        self._key = read_cell_key(settings.signing_key_file)
         self._metrics = Metrics(cell_id=settings.id, zone=settings.zone, software_version=VERSION)
         self._tracing = start_tracing(
             endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
@@ -205,6 +207,7 @@ class CellProcess:
             admin_url=settings.advertised_admin_url,
             schema_revision=SCHEMA_REVISION,
             software_version=VERSION,
+            public_key=PublicKey.model_validate(public_jwk(self._key.public_key(), key_id=f"cell:{settings.id}")),
         )
 
     def _status(self) -> dict[str, Any]:

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     state_dir: Path
     """Directory of this process alone, for `configuration.json`. Required: it is what a restart serves from."""
 
+    # Who the cell is to others, and where they are
+    signing_key_file: Path
+    """File with the cell's Ed25519 key (PEM, PKCS8), the same for all its processes; signs tokens and checkpoints."""
+    router_url: str = ""
+    """URL of the router, where other cells' wallets are reached. Empty = no other cell: transfers stay in this one."""
+
     # Whom it trusts
     control_plane_url: str = ""
     """URL of the control plane. Empty = none: the cell serves from the configuration on its disk."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from contract.configuration import PublicKey
 from contract.directory import ApiInstance, CellName, CellState
 from contract.slots import SLOTS
 
@@ -27,6 +28,8 @@ class Registration(_Body):
     admin_url: str
     schema_revision: str
     software_version: str
+    public_key: PublicKey | None = None
+    """What this cell signs its tokens and checkpoints with; the first one given stands until an operator forgets it."""
 
 
 class UnitRun(_Body):
@@ -84,6 +87,7 @@ class CellAnswer(_Body):
     units: int
     last_seen_at: str | None
     capacity_per_s: float | None
+    public_key: PublicKey | None = None
 
 
 class Location(_Body):

@@ -27,7 +27,7 @@ from cellwallet.local.ports import HOST, Ports
 from cellwallet.local.postgres import Cluster
 from cellwallet.local.probe import get
 from cellwallet.local.programs import quiet_environment
-from contract.configuration import CellConfiguration
+from contract.configuration import CellConfiguration, PublicKey
 from contract.scopes import OPERATOR_SCOPES, VENDOR_SCOPES
 from contract.signing import sign
 from contract.slots import SLOTS
@@ -183,6 +183,7 @@ class CellUnderTest:
             "CELL_DATABASE_URL": self.cluster.url(CELL_APP, self.database),
             "CELL_OWNER_DATABASE_URL": self.cluster.url(CELL_OWNER, self.database),
             "CELL_CONTROL_PLANE_JWKS_FILE": str(self._keys.control_plane_jwks_file),
+            "CELL_SIGNING_KEY_FILE": str(self._keys.cell_key_file(CELL)),
             "CELL_STATE_DIR": str(self._folder / name),
             "CELL_LANES": str(self._lanes),
             **self._settings,
@@ -196,6 +197,7 @@ class CellUnderTest:
             issued_at=datetime.now(UTC).isoformat(),
             jwks=json.loads(self._keys.issuer_jwks_file.read_text()),
             api_processes=processes,
+            peers={CELL: PublicKey.model_validate(self._keys.cell_public_key(CELL))},
         )
         signed = sign(configuration.model_dump(mode="json"), key_id=CONTROL_PLANE_KEY_ID, key=self._keys.control_plane)
         state.mkdir(parents=True, exist_ok=True)

@@ -19,11 +19,12 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
+from cell.cell_tokens import CELL_PREFIX
 from contract.configuration import CellConfiguration, VendorPolicy
 from contract.ids import VendorId, is_vendor_id
 from contract.problems import Problem
 from contract.reasons import Reason
-from contract.scopes import ALGORITHMS, OPERATOR_SCOPES, Scope
+from contract.scopes import ALGORITHMS, OPERATOR_SCOPES, VENDOR_SCOPES, Scope
 from contract.values import value
 
 Keys = Mapping[str, jwt.PyJWK]
@@ -150,8 +151,11 @@ class TokenVerifier:
             return _refusal(_explain(error))
 
     def _principal_of(self, claims: Mapping[str, Any]) -> Principal | Problem:
-        vendor_id = claims["sub"]
-        if not isinstance(vendor_id, str) or not is_vendor_id(vendor_id):
+        vendor_id, issuer = claims["sub"], claims.get("iss", "")
+        if any(not isinstance(name, str) or name.startswith(CELL_PREFIX) for name in (vendor_id, issuer)):
+            # Whoever signed it: a token in the name of a cell is no vendor's.
+            return _refusal("The token of a cell opens nothing here.")
+        if not is_vendor_id(vendor_id):
             return _refusal("The token's subject (sub) is no vendor id.")
         policy = self._policies.get(vendor_id, _NO_POLICY)
         if policy.blocked:
@@ -172,7 +176,7 @@ class TokenVerifier:
 
 def vendor_tokens(*, audience: str) -> TokenVerifier:
     """For the vendor API: the issuer's keys, as the configuration brings them, and no others."""
-    return TokenVerifier(audience=audience)
+    return TokenVerifier(audience=audience, scopes_honoured=frozenset(VENDOR_SCOPES))
 
 
 def admin_tokens(*, audience: str, control_plane_keys: Keys) -> TokenVerifier:

@@ -190,6 +190,8 @@ class Blueprint:
             "CELL_CONTROL_PLANE_URL": self.control_plane_url,
             "CELL_CONTROL_PLANE_JWKS_FILE": str(self._keys.control_plane_jwks_file),
             "CELL_JOIN_TOKEN": self._keys.machine_token(f"cell:{member.id}", (Scope.CELL_JOIN,)),
+            "CELL_SIGNING_KEY_FILE": str(self._keys.cell_key_file(member.id)),
+            "CELL_ROUTER_URL": self.router_url,
             "CELL_STATE_DIR": str(self._state(plan.name)),
         }
 

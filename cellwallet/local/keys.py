@@ -1,4 +1,5 @@
-"""Keys and tokens of a platform on one machine: the control plane's key, and the local stand-in for an OIDC issuer.
+"""Keys and tokens of a platform on one machine: the control plane's key, one per cell, and the local stand-in for an
+OIDC issuer.
 
 Keys are made once per data folder and never leave it; tokens are made from them whenever they are needed.
 """
@@ -51,6 +52,17 @@ class Keys:
     @property
     def issuer_jwks_file(self) -> Path:
         return _jwks(self.folder, "issuer")
+
+    def cell_key_file(self, cell: str) -> Path:
+        """The key that the cell signs its tokens and checkpoints with, made when it is first asked for."""
+        path = _pem(self.folder, cell)
+        if not path.exists():
+            _write_private(path, _pem_of(Ed25519PrivateKey.generate()))
+        return path
+
+    def cell_public_key(self, cell: str) -> dict[str, str]:
+        """As JWK, as the configuration of every cell lists it."""
+        return public_jwk(_load(self.cell_key_file(cell)).public_key(), key_id=f"cell:{cell}")
 
     def machine_token(self, subject: str, scopes: Iterable[str]) -> str:
         """For a part of the platform: signed by the control plane's key."""

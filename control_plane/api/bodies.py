@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from contract.configuration import CellConfiguration, VendorPolicy
+from contract.configuration import CellConfiguration, PublicKey, VendorPolicy
 from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
 from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
@@ -72,6 +72,7 @@ class RegistrationBody(Registration):
     admin_url: Url
     schema_revision: Label
     software_version: Label
+    public_key: Annotated[PublicKey | None, Field(strict=False)] = None
 
 
 class VendorPolicyBody(VendorPolicy):

@@ -21,7 +21,7 @@ from control_plane.api.parts import parts_of
 from control_plane.api.problems import Refusal, cell_must_exist, problem
 from control_plane.api.reasons import PlatformReason
 from control_plane.fleet.instants import instant_text
-from control_plane.store.cells import ShownCell, is_known, put_capacity, register, shown_cell, shown_cells
+from control_plane.store.cells import ShownCell, forget_key, is_known, put_capacity, register, shown_cell, shown_cells
 from control_plane.store.documents import SignedText, newest_configuration
 from control_plane.tokens import Caller
 
@@ -39,7 +39,9 @@ async def list_cells(request: Request) -> CellsAnswer:
 @open_to(Scope.CELL_JOIN)
 async def register_cell(request: Request, registration: RegistrationBody) -> CellAnswer | Response:
     """A sign of life of one API process; the first one of a cell makes the cell known."""
-    if not _is_cell(caller_of(request), registration.id):
+    key = registration.public_key
+    is_own_key = key is None or key.kid == f"cell:{registration.id}"
+    if not is_own_key or not _is_cell(caller_of(request), registration.id):
         return problem(request, _not_this_cell(registration.id))
     async with parts_of(request).database.transaction() as connection:
         outcome = await register(connection, registration)
@@ -47,6 +49,9 @@ async def register_cell(request: Request, registration: RegistrationBody) -> Cel
     if outcome == "retired":
         detail = f"cell {registration.id} has been retired; its id is not used again"
         return problem(request, Refusal(reason=PlatformReason.CELL_MUST_NOT_BE_RETIRED, detail=detail))
+    if outcome == "other_key":
+        detail = f"cell {registration.id} is known by another public key; an operator must forget that one first"
+        return problem(request, Refusal(reason=PlatformReason.CELL_MUST_KEEP_ITS_KEY, detail=detail))
     return _answer(shown) if shown else problem(request, cell_must_exist(registration.id))
 
 
@@ -102,6 +107,22 @@ async def put_cell_capacity(request: Request, cell_id: CellPath, capacity: Capac
     return _answer(shown) if shown else problem(request, cell_must_exist(cell_id))
 
 
+@cell_routes.delete(
+    "/v1/cells/{cell_id}/public_key",
+    response_model=None,
+    responses=described(CellAnswer, 400, 401, 403, 404, 503),
+)
+@open_to(Scope.FLEET_MANAGE)
+async def forget_cell_key(request: Request, cell_id: CellPath) -> CellAnswer | Response:
+    """The next key that the cell shows becomes its own: how a lost or stolen key is replaced."""
+    async with parts_of(request).database.transaction() as connection:
+        await forget_key(
+            connection, CellId(cell_id), actor=caller_of(request).subject, request_id=request.state.request_id
+        )
+        shown = await shown_cell(connection, CellId(cell_id))
+    return _answer(shown) if shown else problem(request, cell_must_exist(cell_id))
+
+
 def _answer(shown: ShownCell) -> CellAnswer:
     cell = shown.cell
     newest_instance = max(cell.instances, key=lambda instance: instance.first_seen_at, default=None)
@@ -117,6 +138,7 @@ def _answer(shown: ShownCell) -> CellAnswer:
         units=shown.units,
         last_seen_at=instant_text(seen_at) if seen_at else None,
         capacity_per_s=cell.capacity_per_s,
+        public_key=cell.public_key,
     )
 
 
@@ -126,5 +148,5 @@ def _is_cell(caller: Caller, cell_id: str) -> bool:
 
 
 def _not_this_cell(cell_id: str) -> Refusal:
-    detail = f"only a join token of cell:{cell_id} speaks for it"
+    detail = f"only a join token and a key (kid) of cell:{cell_id} speak for it"
     return Refusal(reason=PlatformReason.TOKEN_MUST_NAME_THIS_CELL, detail=detail)

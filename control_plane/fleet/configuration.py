@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from contract.configuration import CellConfiguration, VendorPolicy
+from contract.configuration import CellConfiguration, PublicKey, VendorPolicy
+from contract.ids import CellId
 from contract.values import value
 from control_plane.fleet.instants import instant_text
 from control_plane.fleet.liveness import api_processes
@@ -39,6 +40,7 @@ def next_configuration(
         vendors=_restricted(fleet.vendors),
         capacity_per_s=cell.capacity_per_s,
         api_processes=api_processes(cell, observation, policy, now),
+        peers=peers(fleet),
     )
     if previous is not None and _says_the_same(previous, document):
         return None
@@ -51,6 +53,11 @@ def public_jwks(jwks: Mapping[str, Any]) -> dict[str, Any]:
             {name: member for name, member in jwk.items() if name in PUBLIC_MEMBERS} for jwk in jwks.get("keys", [])
         ]
     }
+
+
+def peers(fleet: Fleet) -> dict[CellId, PublicKey]:
+    """Of every cell that may still speak; a retired one has nothing more to say."""
+    return {cell.id: cell.public_key for cell in fleet.cells if cell.public_key is not None and cell.state != "retired"}
 
 
 def _restricted(vendors: Mapping[str, VendorPolicy]) -> dict[str, VendorPolicy]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from contract.configuration import CellConfiguration, VendorPolicy
+from contract.configuration import CellConfiguration, PublicKey, VendorPolicy
 from contract.directory import ApiInstance, CellState, DirectoryDocument
 from contract.fleet import CellUnits
 from contract.ids import CellId
@@ -44,6 +44,8 @@ class Cell:
     state: CellState
     home_zone: str
     capacity_per_s: float | None = None
+    public_key: PublicKey | None = None
+    """None = its processes have shown none yet."""
     instances: tuple[Instance, ...] = ()
     """In the order of their URLs."""
 

@@ -7,6 +7,7 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contract.configuration import PublicKey
 from contract.directory import CellState
 from contract.fleet import Registration
 from contract.ids import CellId
@@ -26,14 +27,17 @@ class ShownCell:
     units: int
 
 
-async def register(connection: AsyncConnection, registration: Registration) -> Literal["alive", "retired"]:
+async def register(connection: AsyncConnection, registration: Registration) -> Literal["alive", "retired", "other_key"]:
     """Record the sign of life; nudges only when it says something new."""
     seen = await _registered_as(connection, registration)
     if seen is not None and seen.state == "retired":
         return "retired"
+    if seen is not None and _shows_another_key(seen, registration):
+        return "other_key"
     if seen is not None and _says_nothing_new(seen, registration) and await _touch(connection, registration):
         return "alive"
-    await _upsert_cell(connection, registration)
+    if not await _upsert_cell(connection, registration):
+        return "other_key"
     await _upsert_instance(connection, registration)
     await nudge(connection)
     return "alive"
@@ -107,6 +111,26 @@ async def put_capacity(
     return True
 
 
+async def forget_key(connection: AsyncConnection, cell: CellId, *, actor: str, request_id: str) -> bool:
+    """The next key that the cell shows becomes its own; False when there is no such cell."""
+    await lock_fleet(connection)
+    before = (await connection.execute(select(cells.c.public_key).where(cells.c.id == cell))).first()
+    if before is None:
+        return False
+    if before.public_key is not None:
+        await connection.execute(update(cells).where(cells.c.id == cell).values(public_key=None))
+        await record_change(
+            connection,
+            actor=actor,
+            subject=f"cell:{cell}",
+            before={"public_key": before.public_key},
+            after={"public_key": None},
+            request_id=request_id,
+        )
+        await nudge(connection)
+    return True
+
+
 async def _unit_counts(connection: AsyncConnection, *, only: CellId | None) -> dict[CellId, int]:
     query = select(units.c.cell, func.count().label("units")).group_by(units.c.cell)
     if only is not None:
@@ -116,7 +140,7 @@ async def _unit_counts(connection: AsyncConnection, *, only: CellId | None) -> d
 
 async def _registered_as(connection: AsyncConnection, registration: Registration) -> Row[Any] | None:
     query = (
-        select(cells.c.state, cells.c.home_zone, instances)
+        select(cells.c.state, cells.c.home_zone, cells.c.public_key, instances)
         .join_from(
             cells,
             instances,
@@ -128,7 +152,20 @@ async def _registered_as(connection: AsyncConnection, registration: Registration
     return (await connection.execute(query)).first()
 
 
+def _shows_another_key(seen: Row[Any], registration: Registration) -> bool:
+    """A process that shows none (an older version) says nothing against the one that is known."""
+    return None not in (seen.public_key, registration.public_key) and seen.public_key != _stored(
+        registration.public_key
+    )
+
+
+def _stored(key: PublicKey | None) -> dict[str, Any] | None:
+    return None if key is None else key.model_dump(mode="json")
+
+
 def _says_nothing_new(seen: Row[Any], registration: Registration) -> bool:
+    if seen.public_key is None and registration.public_key is not None:
+        return False
     before = (seen.home_zone, seen.zone, seen.admin_url, seen.schema_revision, seen.software_version)
     return before == (
         registration.home_zone,
@@ -148,17 +185,29 @@ async def _touch(connection: AsyncConnection, registration: Registration) -> boo
     return touched.rowcount == 1
 
 
-async def _upsert_cell(connection: AsyncConnection, registration: Registration) -> None:
+async def _upsert_cell(connection: AsyncConnection, registration: Registration) -> bool:
+    """False when another process of the cell showed another key in the meantime."""
     new = insert(cells).values(
         id=registration.id,
         state="registered",
         home_zone=registration.home_zone,
         registered_at=func.now(),
         state_changed_at=func.now(),
+        public_key=_stored(registration.public_key),
     )
-    await connection.execute(
-        new.on_conflict_do_update(index_elements=[cells.c.id], set_={"home_zone": new.excluded.home_zone})
+    written = await connection.execute(
+        new.on_conflict_do_update(
+            index_elements=[cells.c.id],
+            set_={
+                "home_zone": new.excluded.home_zone,
+                "public_key": func.coalesce(cells.c.public_key, new.excluded.public_key),
+            },
+            where=cells.c.public_key.is_(None)
+            | new.excluded.public_key.is_(None)
+            | (cells.c.public_key == new.excluded.public_key),
+        ).returning(cells.c.id)
     )
+    return written.first() is not None
 
 
 async def _upsert_instance(connection: AsyncConnection, registration: Registration) -> None:
@@ -182,6 +231,7 @@ def _cell(row: Row[Any], instance_rows: Sequence[Row[Any]]) -> Cell:
         state=row.state,
         home_zone=row.home_zone,
         capacity_per_s=row.capacity_per_s,
+        public_key=None if row.public_key is None else PublicKey.model_validate(row.public_key),
         instances=tuple(
             Instance(
                 url=instance.url,

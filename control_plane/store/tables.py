@@ -57,6 +57,7 @@ cells = Table(
     Column("capacity_per_s", Double, CheckConstraint("capacity_per_s > 0", name="capacity")),
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("state_changed_at", DateTime(timezone=True), nullable=False),
+    Column("public_key", JSONB(none_as_null=True), comment="JWK; what the cell signs with"),
 )
 
 instances = Table(

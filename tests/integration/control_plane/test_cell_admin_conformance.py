@@ -49,6 +49,7 @@ def real_admin_url(
         "CELL_DATABASE_URL": database.url("cell_app"),
         "CELL_OWNER_DATABASE_URL": database.url("cell_owner"),
         "CELL_CONTROL_PLANE_JWKS_FILE": str(jwks_file),
+        "CELL_SIGNING_KEY_FILE": str(keys.signing_key_file),
         "CELL_STATE_DIR": str(folder),
     }
     command = [sys.executable, "-m", "cell"]

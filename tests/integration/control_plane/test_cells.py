@@ -2,14 +2,19 @@
 
 import asyncio
 
+import pytest
 from admin_cell import NewCell
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from platform_keys import bearer, token
 from running_platform import RunningPlatform, registration, until
 
 from contract.configuration import CellConfiguration
-from contract.signing import public_keys_of, verify
+from contract.signing import public_jwk, public_keys_of, verify
 
 NOWHERE = "http://127.0.0.1:1"
+KEY, OTHER_KEY = (
+    public_jwk(Ed25519PrivateKey.generate().public_key(), key_id=name) for name in ("cell:cell-1", "cell:cell-1")
+)
 
 
 async def test_a_registration_is_answered_with_the_cell(platform: RunningPlatform) -> None:
@@ -28,6 +33,7 @@ async def test_a_registration_is_answered_with_the_cell(platform: RunningPlatfor
         "software_version": "0.1.0",
         "units": 0,
         "capacity_per_s": None,
+        "public_key": None,
     }
     again = (await platform.register("cell-1", NOWHERE)).json()
     assert again["last_seen_at"] > seen_at
@@ -118,3 +124,40 @@ async def test_a_process_on_a_new_port_is_published(born: RunningPlatform, new_c
     following = await until(lambda: born.directory(newer_than=before["version"]))
     urls = [one["url"] for one in following["cells"]["cell-1"]["api"]]
     assert urls == ["http://127.0.0.1:1/cell-1", "http://127.0.0.1:1/new-port"]
+
+
+async def test_every_configuration_lists_the_keys_of_all_cells(platform: RunningPlatform) -> None:
+    await platform.register("cell-2", NOWHERE)
+    without = await until(lambda: platform.configuration("cell-2"))
+    assert without["peers"] == {}
+    assert (await platform.register("cell-1", NOWHERE, public_key=KEY)).json()["public_key"] == KEY
+    listed = await until(lambda: platform.configuration("cell-2", newer_than=without["version"]))
+    assert listed["peers"] == {"cell-1": KEY}
+
+
+async def test_a_known_cell_keeps_its_key_until_an_operator_forgets_it(platform: RunningPlatform) -> None:
+    await platform.register("cell-1", NOWHERE, public_key=KEY)
+    refused = await platform.register("cell-1", NOWHERE, public_key=OTHER_KEY)
+    assert (refused.status_code, refused.json()["reason"]) == (409, "cell_must_keep_its_key")
+    elsewhere = await platform.register("cell-1", NOWHERE, url="http://127.0.0.1:1/second", public_key=OTHER_KEY)
+    assert elsewhere.status_code == 409
+    silent = await platform.register("cell-1", NOWHERE, url="http://127.0.0.1:1/second")
+    assert silent.json()["public_key"] == KEY
+    path = "/v1/cells/cell-1/public_key"
+    join = await platform.client.delete(path, headers=bearer(platform.keys.join("cell-1")))
+    assert join.status_code == 403
+    forgotten = await platform.client.delete(path, headers=bearer(platform.keys.operator()))
+    assert (forgotten.status_code, forgotten.json()["public_key"]) == (200, None)
+    assert (await platform.register("cell-1", NOWHERE, public_key=OTHER_KEY)).json()["public_key"] == OTHER_KEY
+    (change,) = (await platform.get("/v1/changes?subject=cell:cell-1")).json()["changes"]
+    assert (change["actor"], change["before"], change["after"]) == ("olga", {"public_key": KEY}, {"public_key": None})
+    absent = await platform.client.delete("/v1/cells/cell-9/public_key", headers=bearer(platform.keys.operator()))
+    assert (absent.status_code, absent.json()["reason"]) == (404, "cell_must_exist")
+
+
+@pytest.mark.parametrize("change", [{"kid": "issuer-1"}, {"x": "short"}, {"crv": "X25519"}, {"d": KEY["x"]}])
+async def test_a_key_must_be_public_and_name_its_cell(platform: RunningPlatform, change: dict[str, str]) -> None:
+    answer = await platform.register("cell-1", NOWHERE, public_key={**KEY, **change})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "request_must_be_well_formed")
+    foreign = await platform.register("cell-2", NOWHERE, public_key=KEY)
+    assert (foreign.status_code, foreign.json()["reason"]) == (403, "token_must_name_this_cell")

@@ -20,7 +20,7 @@ from cellwallet.local.ports import HOST, Ports
 from cellwallet.local.postgres import Cluster
 from cellwallet.local.processes import processes_in
 from cellwallet.local.supervisor import RunningPart, Supervisor
-from contract.configuration import CellConfiguration
+from contract.configuration import CellConfiguration, PublicKey
 from contract.directory import ApiInstance, DirectoryCell, DirectoryDocument
 from contract.fleet import FirstUnits
 from contract.scopes import VENDOR_SCOPES
@@ -139,6 +139,8 @@ class SmallFleet:
             "CELL_ADMIN_PORT": str(self._port(f"{name}-admin")),
             "CELL_DATABASE_URL": self.databases[cell],
             "CELL_CONTROL_PLANE_JWKS_FILE": str(self._keys.control_plane_jwks_file),
+            "CELL_SIGNING_KEY_FILE": str(self._keys.cell_key_file(cell)),
+            "CELL_ROUTER_URL": self._url(ROUTER) if self._plan.has_router else "",
             "CELL_STATE_DIR": str(self._state(name)),
             **dict(self._plan.cell_environment),
         }
@@ -179,6 +181,7 @@ class SmallFleet:
             issued_at=ISSUED_AT,
             jwks=json.loads(self._keys.issuer_jwks_file.read_text()),
             api_processes=self._plan.api_processes,
+            peers={name: PublicKey.model_validate(self._keys.cell_public_key(name)) for name in self.cells},
         )
         self._write_signed(state / "configuration.json", configuration)
 

@@ -14,6 +14,7 @@ REQUIRED = {
     "CELL_DATABASE_URL": "postgresql://cell_app:hunter2@db/cell",
     "CELL_STATE_DIR": "/var/lib/cell",
     "CELL_CONTROL_PLANE_JWKS_FILE": "/etc/cell/jwks.json",
+    "CELL_SIGNING_KEY_FILE": "/etc/cell/key.pem",
 }
 
 

@@ -45,6 +45,8 @@ def test_keys_are_made_once_and_are_nobody_elses_to_read(keys: Keys) -> None:
     token = keys.issued_token("shop", [], expires_in_s=60)
     assert verified(token, ensure_keys(keys.folder).issuer_jwks_file)["sub"] == "shop"
     assert verified(token, load_keys(keys.folder).issuer_jwks_file)["sub"] == "shop"
+    assert keys.cell_public_key("cell-1") == ensure_keys(keys.folder).cell_public_key("cell-1")
+    assert keys.cell_public_key("cell-1")["x"] != keys.cell_public_key("cell-2")["x"]
     assert keys.folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in keys.folder.iterdir()} == {0o600}
 

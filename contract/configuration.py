@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.directory import CellName
+from contract.ids import UUID_PATTERN
 from contract.money import AMOUNT_MAX
 
 LimitAmount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
@@ -60,6 +61,23 @@ class VendorPolicy(_Document):
     limits: VendorLimits = VendorLimits()
 
 
+class WebhookSecret(_Document):
+    secret: str
+    until: str | None = None
+    """None = the present one; after a rotation the one before signs as well until then."""
+
+
+class Webhook(_Document):
+    """Where a vendor wants its events."""
+
+    id: Annotated[str, Field(pattern=UUID_PATTERN)]
+    vendor_id: str
+    url: str
+    kinds: tuple[str, ...] | None = None
+    """Kinds of entries; none = all."""
+    secrets: tuple[WebhookSecret, ...] = Field(min_length=1)
+
+
 class CellConfiguration(_Document):
     cell: CellName
     version: int = Field(ge=1)
@@ -76,3 +94,5 @@ class CellConfiguration(_Document):
     """The key of every cell of the fleet, this one included: what their tokens and checkpoints are verified with."""
     limits: Limits = Limits()
     """Of wallets, wherever in the fleet they are: a wallet that moves finds its limits there."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Every vendor's, in order of id: any wallet may hold entries of any vendor."""

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     WALLET_ID_MUST_MATCH_OWNER = "wallet_id_must_match_owner"
     WALLET_MUST_EXIST = "wallet_must_exist"
     TRANSACTION_MUST_EXIST = "transaction_must_exist"
+    WEBHOOK_MUST_EXIST = "webhook_must_exist"
+    WEBHOOKS_MUST_NOT_EXCEED_LIMIT = "webhooks_must_not_exceed_limit"
     WALLET_EXISTS_WITH_DIFFERENT = "wallet_exists_with_different_{field}"
     TRANSACTION_EXISTS_WITH_DIFFERENT = "transaction_exists_with_different_{field}"
     CURRENCY_MUST_MATCH_WALLET = "currency_must_match_wallet"
@@ -101,6 +103,10 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     Reason.WALLET_MUST_EXIST: Meaning(status=404, retry="same_id", title="The wallet must exist"),
     Reason.TRANSACTION_MUST_EXIST: Meaning(status=404, retry="same_id", title="The transaction must exist"),
+    Reason.WEBHOOK_MUST_EXIST: Meaning(status=404, retry="same_id", title="The webhook must exist"),
+    Reason.WEBHOOKS_MUST_NOT_EXCEED_LIMIT: Meaning(
+        status=409, retry="never", title="The webhooks of a vendor must not exceed their limit"
+    ),
     Reason.WALLET_EXISTS_WITH_DIFFERENT: Meaning(
         status=409, retry="never", title="The wallet exists with a different field"
     ),

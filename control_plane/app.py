@@ -15,10 +15,12 @@ from control_plane.api.cells import cell_routes
 from control_plane.api.directory import directory_routes
 from control_plane.api.envelope import Envelope
 from control_plane.api.health import health_routes
+from control_plane.api.limits import limit_routes
 from control_plane.api.parts import Parts
 from control_plane.api.plans import plan_routes
 from control_plane.api.problems import answer_problems
 from control_plane.api.vendors import vendor_routes
+from control_plane.api.webhooks import webhook_routes
 from control_plane.cell_admin import CellAdmin, admin_client
 from control_plane.fleet.model import Policy
 from control_plane.keys import read_issuer_keys, read_signing_key
@@ -54,7 +56,7 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
     )
     app.state.parts = parts
     bearer = Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))
-    for routes in (directory_routes, cell_routes, vendor_routes, plan_routes):
+    for routes in (directory_routes, cell_routes, vendor_routes, limit_routes, plan_routes, webhook_routes):
         app.include_router(routes, dependencies=[bearer])
     app.include_router(health_routes)
     app.add_middleware(Envelope, metrics=parts.metrics, tracing=tracing)
@@ -87,6 +89,7 @@ def _parts(settings: Settings, policy: Policy) -> Parts:
         reconciler=reconciler,
         metrics=metrics,
         schema_revision=newest_revision(),
+        webhooks_may_be_local=settings.webhooks_may_be_local,
     )
 
 

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     first_cells: Annotated[int, Field(ge=1, le=SLOTS)] = 3
     """How many cells an empty fleet waits for before they share all slots; three lose a third when one fails."""
 
+    # Where vendors may have their events sent
+    webhooks_may_be_local: bool = False
+    """Whether webhooks may lead to private addresses, and by http to this machine. Off: vendors name their targets."""
+
     # What it tells
     log_level: LogLevel = "info"
     """Least level that is logged; `info` includes one line per request."""

@@ -205,6 +205,7 @@ class Blueprint:
             "CONTROL_PLANE_SIGNING_KEY_ID": CONTROL_PLANE_KEY_ID,
             "CONTROL_PLANE_ISSUER_JWKS_FILE": str(self._keys.issuer_jwks_file),
             "CONTROL_PLANE_FIRST_CELLS": str(first_cells),
+            "CONTROL_PLANE_WEBHOOKS_MAY_BE_LOCAL": "true",
         }
 
     def _router_environment(self) -> dict[str, str]:

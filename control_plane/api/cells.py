@@ -67,11 +67,14 @@ async def show_cell(request: Request, cell_id: CellPath) -> CellAnswer | Respons
     "/v1/cells/{cell_id}/configuration",
     responses=described(SignedConfiguration, 400, 401, 403, 404, 503, unchanged=True),
 )
-@open_to(Scope.FLEET_READ, Scope.CELL_JOIN)
+@open_to(Scope.FLEET_MANAGE, Scope.CELL_JOIN)
 async def read_configuration(request: Request, cell_id: CellPath, wait: Wait = 0) -> Response:
-    """The newest configuration of the cell, signed; for the cell itself and for operators."""
+    """The newest configuration of the cell, signed; for the cell itself and for operators who may change it.
+
+    It holds the secrets of webhooks: whoever only reads the fleet, routers above all, must not be able to sign.
+    """
     caller = caller_of(request)
-    if not caller.may(Scope.FLEET_READ) and not _is_cell(caller, cell_id):
+    if not caller.may(Scope.FLEET_MANAGE) and not _is_cell(caller, cell_id):
         return problem(request, _not_this_cell(cell_id))
     parts, cell = parts_of(request), CellId(cell_id)
 

@@ -21,6 +21,7 @@ class Parts:
     metrics: Metrics
     schema_revision: str
     """The revision that this code was written for."""
+    webhooks_may_be_local: bool
 
 
 def parts_of(request: Request) -> Parts:

@@ -41,6 +41,8 @@ def next_configuration(
         capacity_per_s=cell.capacity_per_s,
         api_processes=api_processes(cell, observation, policy, now),
         peers=peers(fleet),
+        limits=fleet.limits,
+        webhooks=fleet.webhooks,
     )
     if previous is not None and _says_the_same(previous, document):
         return None

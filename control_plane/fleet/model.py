@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from contract.configuration import CellConfiguration, PublicKey, VendorPolicy
+from contract.configuration import CellConfiguration, Limits, PublicKey, VendorPolicy, Webhook
 from contract.directory import ApiInstance, CellState, DirectoryDocument
 from contract.fleet import CellUnits
 from contract.ids import CellId
@@ -18,6 +18,7 @@ INSTANCE_LEASE = timedelta(seconds=10)
 """An API process that has not registered for so long shows no sign of life; it registers every two seconds."""
 ROUTER_LEASE = timedelta(seconds=10)
 """A router that has not acknowledged for so long is not waited for."""
+NO_LIMITS = Limits()
 
 
 @value
@@ -72,10 +73,13 @@ class Fleet:
     isolated: Mapping[str, int]
     """Wallet id to its isolated unit."""
     vendors: Mapping[str, VendorPolicy]
+    limits: Limits = NO_LIMITS
     directory: DirectoryDocument | None = None
     """As last published."""
     configurations: Mapping[CellId, CellConfiguration]
     """As last published."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Every vendor's, in order of id."""
 
     def runs_of(self, cell: CellId) -> tuple[OwnedRun, ...]:
         return tuple(run for run in self.runs if run.cell == cell)

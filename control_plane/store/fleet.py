@@ -10,10 +10,12 @@ from contract.values import value
 from control_plane.fleet.model import Fleet
 from control_plane.store.cells import cells_in_order
 from control_plane.store.documents import last_configurations, last_directory
+from control_plane.store.limits import wallet_limits
 from control_plane.store.routers import live_routers
 from control_plane.store.tables import cells, directories
 from control_plane.store.units import isolated_units, owned_runs
 from control_plane.store.vendors import policies
+from control_plane.store.webhooks import published_webhooks
 
 
 @value
@@ -43,8 +45,10 @@ async def load(connection: AsyncConnection) -> Loaded:
             runs=await owned_runs(connection),
             isolated=await isolated_units(connection),
             vendors=await policies(connection),
+            limits=await wallet_limits(connection),
             directory=await last_directory(connection),
             configurations=await last_configurations(connection),
+            webhooks=await published_webhooks(connection),
         ),
         routers=await live_routers(connection),
         now=await _now(connection),

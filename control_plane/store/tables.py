@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from contract.directory import CellState
+from contract.money import AMOUNT_MAX
 from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
 
 metadata = MetaData(
@@ -118,6 +119,17 @@ vendors = Table(
     Column("policy", JSONB, nullable=False),
 )
 
+limits = Table(
+    "limits",
+    metadata,
+    Column("wallet_id", Text, primary_key=True),
+    Column("vendor_id", Text, primary_key=True, comment="Empty = over all vendors"),
+    Column("amount_max", BigInteger, CheckConstraint(f"amount_max BETWEEN 1 AND {AMOUNT_MAX}", name="amount_max")),
+    Column("day_max", BigInteger, CheckConstraint(f"day_max BETWEEN 1 AND {AMOUNT_MAX}", name="day_max")),
+    CheckConstraint("amount_max IS NOT NULL OR day_max IS NOT NULL", name="say_something"),
+    comment="Of wallets, and of vendors on wallets; those of a vendor alone are in its policy.",
+)
+
 routers = Table(
     "routers",
     metadata,
@@ -132,12 +144,31 @@ changes = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("actor", Text, nullable=False, comment="Subject of the token"),
-    Column("subject", Text, nullable=False, comment="vendor:<id> or cell:<id>"),
+    Column("subject", Text, nullable=False, comment="vendor:<id>, cell:<id> or wallet:<id>"),
     Column("before", JSONB(none_as_null=True)),
     Column("after", JSONB(none_as_null=True)),
     Column("request_id", Text, nullable=False),
     Index("changes_subject_id_idx", "subject", "id"),
     comment="Who changed what and when; only ever appended to.",
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("vendor_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("kinds", JSONB(none_as_null=True)),
+    Column(
+        "secrets",
+        JSONB,
+        nullable=False,
+        comment="The present one first, then those that sign until their instant",
+    ),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("secret_changed_at", DateTime(timezone=True), nullable=False),
+    Index("webhooks_vendor_id_idx", "vendor_id"),
+    comment="Where vendors want their events.",
 )
 
 APP_GRANTS = {
@@ -149,8 +180,10 @@ APP_GRANTS = {
     "directories": "SELECT, INSERT, DELETE",
     "configurations": "SELECT, INSERT, UPDATE",
     "vendors": "SELECT, INSERT, UPDATE",
+    "limits": "SELECT, INSERT, UPDATE, DELETE",
     "routers": "SELECT, INSERT, UPDATE, DELETE",
     "changes": "SELECT, INSERT",
+    "webhooks": "SELECT, INSERT, UPDATE, DELETE",
     "alembic_version": "SELECT",
 }
 """What the serving role may do, where it is not the owner. History can be read and appended to, never rewritten."""

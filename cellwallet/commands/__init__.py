@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "cells": "cellwallet.commands.cells",
     "demo": "cellwallet.commands.demo",
     "wallets": "cellwallet.commands.wallets",
+    "limits": "cellwallet.commands.limits",
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
     "version": "cellwallet.commands.version",

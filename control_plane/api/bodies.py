@@ -6,9 +6,9 @@ The contract says what things mean; here is what is accepted from the wire: boun
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from contract.configuration import CellConfiguration, PublicKey, VendorPolicy
+from contract.configuration import CellConfiguration, LimitAmount, PublicKey, VendorLimits, VendorPolicy
 from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
 from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
@@ -19,7 +19,7 @@ WAIT_MAX_S = 55.0
 """Longest long poll; below the idle time-outs of usual proxies (60 s)."""
 RATE_MAX_PER_S = 1_000_000_000.0
 ROUTER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
-SUBJECT_PATTERN = r"^(vendor|cell):[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+SUBJECT_PATTERN = r"^(vendor|cell|wallet):[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -75,11 +75,51 @@ class RegistrationBody(Registration):
     public_key: Annotated[PublicKey | None, Field(strict=False)] = None
 
 
+class VendorLimitsBody(VendorLimits):
+    model_config = ConfigDict(strict=True)
+
+
 class VendorPolicyBody(VendorPolicy):
     model_config = ConfigDict(strict=True)
 
     rate_per_s: Rate | None = None
     scopes_allowed: Annotated[tuple[VendorScope, ...] | None, Field(max_length=len(VENDOR_SCOPES), strict=False)] = None
+    limits: VendorLimitsBody = VendorLimitsBody()
+
+
+class LimitSubject(BaseModel):
+    """A vendor on all wallets, a wallet over all vendors, or a vendor on a wallet."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    vendor: Annotated[str | None, Field(pattern=VENDOR_PATTERN)] = None
+    wallet_id: Annotated[str | None, Field(pattern=UUID_PATTERN)] = None
+
+    @model_validator(mode="after")
+    def _must_name_somebody(self) -> "LimitSubject":
+        if self.vendor is None and self.wallet_id is None:
+            raise ValueError("a vendor or a wallet_id must be named, or both")
+        return self
+
+
+class LimitBody(BaseModel):
+    """Replaces the limits of its subject whole; null lifts a limit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    subject: LimitSubject
+    amount_max: LimitAmount | None = None
+    """Largest single amount, in minor units of the wallet's currency."""
+    day_max: LimitAmount | None = None
+    """Largest sum of a UTC day; not of a vendor over all wallets, which no single cell could know."""
+
+    @model_validator(mode="after")
+    def _must_say_something(self) -> "LimitBody":
+        if not {"amount_max", "day_max"} & self.model_fields_set:
+            raise ValueError("amount_max or day_max must be given; null lifts the limits")
+        if self.day_max is not None and self.subject.wallet_id is None:
+            raise ValueError("day_max needs a wallet_id in its subject")
+        return self
 
 
 class CapacityBody(BaseModel):
@@ -100,6 +140,17 @@ class SignedDirectory(DirectoryDocument):
 
 class SignedConfiguration(CellConfiguration):
     signature: Signature
+
+
+class LimitAnswer(BaseModel):
+    subject: LimitSubject
+    amount_max: int | None
+    day_max: int | None
+
+
+class LimitsAnswer(BaseModel):
+    limits: list[LimitAnswer]
+    next_cursor: str | None
 
 
 class CellsAnswer(BaseModel):

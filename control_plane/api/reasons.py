@@ -11,6 +11,7 @@ class PlatformReason(StrEnum):
     CELL_MUST_EXIST = "cell_must_exist"
     CELL_MUST_NOT_BE_RETIRED = "cell_must_not_be_retired"
     CELL_MUST_KEEP_ITS_KEY = "cell_must_keep_its_key"
+    LIMITS_MUST_FIT_THE_CONFIGURATION = "limits_must_fit_the_configuration"
     DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
     CONFIGURATION_MUST_BE_PUBLISHED = "configuration_must_be_published"
     DATABASE_MUST_BE_READY = "database_must_be_ready"
@@ -26,6 +27,9 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     PlatformReason.CELL_MUST_EXIST: Meaning(status=404, retry="same_id", title="The cell must exist"),
     PlatformReason.CELL_MUST_NOT_BE_RETIRED: Meaning(status=409, retry="never", title="The cell must not be retired"),
     PlatformReason.CELL_MUST_KEEP_ITS_KEY: Meaning(status=409, retry="never", title="The cell must keep its key"),
+    PlatformReason.LIMITS_MUST_FIT_THE_CONFIGURATION: Meaning(
+        status=409, retry="never", title="The limits must fit the configuration"
+    ),
     PlatformReason.DIRECTORY_MUST_BE_PUBLISHED: Meaning(
         status=503, retry="same_id", title="The directory must be published"
     ),

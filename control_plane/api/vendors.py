@@ -24,7 +24,9 @@ from control_plane.store.vendors import policy_of, put_policy
 
 vendor_routes = APIRouter(route_class=ScopedRoute, tags=["vendors"])
 
-Subject = Annotated[str | None, Query(pattern=SUBJECT_PATTERN, description="`vendor:<id>` or `cell:<id>`.")]
+Subject = Annotated[
+    str | None, Query(pattern=SUBJECT_PATTERN, description="`vendor:<id>`, `cell:<id>` or `wallet:<id>`.")
+]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,17}$", description="`next_cursor` of the page before.")]
 

@@ -5,7 +5,7 @@ import asyncio
 from platform_keys import bearer
 from running_platform import RunningPlatform
 
-UNRESTRICTED = {"blocked": False, "rate_per_s": None, "scopes_allowed": None}
+UNRESTRICTED = {"blocked": False, "rate_per_s": None, "scopes_allowed": None, "limits": {"amount_max": None}}
 
 
 async def test_a_vendor_without_an_entry_has_no_restriction(platform: RunningPlatform) -> None:
@@ -13,7 +13,12 @@ async def test_a_vendor_without_an_entry_has_no_restriction(platform: RunningPla
 
 
 async def test_a_policy_is_replaced_whole(platform: RunningPlatform) -> None:
-    first = {"blocked": True, "rate_per_s": 12.5, "scopes_allowed": ["money:debit", "wallet:read"]}
+    first = {
+        "blocked": True,
+        "rate_per_s": 12.5,
+        "scopes_allowed": ["money:debit", "wallet:read"],
+        "limits": {"amount_max": 100_000},
+    }
     assert (await platform.put("/v1/vendors/v-1", first)).json() == first
     assert (await platform.get("/v1/vendors/v-1")).json() == first
     second = {"rate_per_s": 5}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -105,6 +106,7 @@ entries = Table(
     Column("hash", LargeBinary, nullable=False),
     Column("xid", Xid8(), nullable=False, server_default=text("pg_current_xact_id()")),
     PrimaryKeyConstraint("wallet_id", "posted_at", "seq"),
+    Index("entries_xid", "xid", postgresql_where=text("xid <> '0'::xid8")),
     postgresql_partition_by="RANGE (posted_at)",
 )
 """`amount` is signed: what the balance changed by. details, context and salt may be erased, nothing else changes."""
@@ -261,3 +263,93 @@ api_processes = Table(
     Column("written_at", _instant(), nullable=False),
 )
 """The proof of each API process that this primary commits its writes."""
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("taken_at", _instant(), nullable=False),
+    Column("wallets", BigInteger, nullable=False),
+    Column("totals", Text, nullable=False),
+    Column("merkle_root", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""What the cell signed of all its wallets, one after the other, append-only. `document` is what readers get."""
+
+checkpoint_pages = Table(
+    "checkpoint_pages",
+    metadata,
+    Column("number", BigInteger, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("first_wallet_id", _id(), nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("number", "page"),
+)
+"""The leaves of the newest checkpoints in order of wallet_id, packed; each page is a subtree. Old ones are dropped."""
+
+# Events.
+
+relay_marks = Table(
+    "relay_marks",
+    metadata,
+    Column("sink", Text, primary_key=True),
+    Column("history", Text, nullable=False),
+    Column("next_xid", Xid8(), nullable=False),
+    Column("listening_since", _instant()),
+)
+"""How far each sink has read: everything of `history` (system and timeline) whose xid is below `next_xid`."""
+
+event_cursors = Table(
+    "event_cursors",
+    metadata,
+    Column("sink", Text, nullable=False),
+    Column("wallet_id", _id(), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    PrimaryKeyConstraint("sink", "wallet_id"),
+    postgresql_with={"fillfactor": 70},
+)
+"""Per wallet the last event that a sink has been given: the high-water mark that survives a change of history."""
+
+known_webhooks = Table(
+    "known_webhooks",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    CheckConstraint("id = 1", name="known_webhooks_are_one_row"),
+)
+"""The webhooks of the newest configuration that any process of the cell has seen."""
+
+webhook_lines = Table(
+    "webhook_lines",
+    metadata,
+    Column("webhook_id", _id(), nullable=False),
+    Column("wallet_id", _id(), nullable=False),
+    Column("due_at", _instant(), nullable=False),
+    PrimaryKeyConstraint("webhook_id", "wallet_id"),
+    Index("webhook_lines_due", "webhook_id", "due_at"),
+    postgresql_with={"fillfactor": 70},
+)
+"""A wallet whose events wait for a webhook, and when its first one is to be sent."""
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", _id(), nullable=False),
+    Column("wallet_id", _id(), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("entry_hash", LargeBinary, nullable=False),
+    Column("vendor_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", _instant(), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("dead_at", _instant()),
+    PrimaryKeyConstraint("webhook_id", "wallet_id", "seq", "entry_hash"),
+    Index("webhook_deliveries_dead", "webhook_id", "dead_at", postgresql_where=text("dead_at IS NOT NULL")),
+)
+"""Events on their way to a webhook, as they will be sent; with `dead_at` they are dead letters. Delivered ones go."""

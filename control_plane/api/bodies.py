@@ -6,7 +6,7 @@ The contract says what things mean; here is what is accepted from the wire: boun
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from contract.configuration import CellConfiguration, LimitAmount, PublicKey, VendorLimits, VendorPolicy
 from contract.directory import ApiInstance, DirectoryDocument
@@ -35,6 +35,16 @@ def _must_be_vendor_scope(scope: str) -> str:
     return scope
 
 
+def _whole(number: Any) -> Any:
+    """`5.0` is an integer to JSON Schema, and so to whoever follows our document."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _given(name: str) -> dict[str, Any]:
+    """In a schema: this member is there, and not null."""
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
 CellPath = Annotated[str, Path(pattern=CELL_PATTERN)]
 VendorPath = Annotated[str, Path(pattern=VENDOR_PATTERN)]
 WalletPath = Annotated[str, Path(pattern=UUID_PATTERN)]
@@ -59,6 +69,9 @@ VendorScope = Annotated[
 ]
 
 
+WholeAmount = Annotated[LimitAmount, BeforeValidator(_whole)]
+
+
 class InstanceBody(ApiInstance):
     url: Url
     zone: Label
@@ -78,6 +91,8 @@ class RegistrationBody(Registration):
 class VendorLimitsBody(VendorLimits):
     model_config = ConfigDict(strict=True)
 
+    amount_max: WholeAmount | None = None
+
 
 class VendorPolicyBody(VendorPolicy):
     model_config = ConfigDict(strict=True)
@@ -90,7 +105,9 @@ class VendorPolicyBody(VendorPolicy):
 class LimitSubject(BaseModel):
     """A vendor on all wallets, a wallet over all vendors, or a vendor on a wallet."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"anyOf": [_given("vendor"), _given("wallet_id")]}
+    )
 
     vendor: Annotated[str | None, Field(pattern=VENDOR_PATTERN)] = None
     wallet_id: Annotated[str | None, Field(pattern=UUID_PATTERN)] = None
@@ -105,12 +122,22 @@ class LimitSubject(BaseModel):
 class LimitBody(BaseModel):
     """Replaces the limits of its subject whole; null lifts a limit."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["amount_max"], "properties": {"day_max": {"type": "null"}}},
+                {"required": ["day_max"], "properties": {"day_max": {"type": "null"}}},
+                {"required": ["day_max"], "properties": {"subject": _given("wallet_id")}},
+            ]
+        },
+    )
 
     subject: LimitSubject
-    amount_max: LimitAmount | None = None
+    amount_max: WholeAmount | None = None
     """Largest single amount, in minor units of the wallet's currency."""
-    day_max: LimitAmount | None = None
+    day_max: WholeAmount | None = None
     """Largest sum of a UTC day; not of a vendor over all wallets, which no single cell could know."""
 
     @model_validator(mode="after")

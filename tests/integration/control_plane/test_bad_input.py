@@ -233,7 +233,7 @@ async def test_a_client_that_goes_away_in_the_middle_harms_nobody(standing: Runn
         {"scopes_allowed": "money:debit"},
         {"limits": None},
         {"limits": {"amount_max": 0}},
-        {"limits": {"amount_max": 5.0}},
+        {"limits": {"amount_max": 5.5}},
         {"limits": {"day_max": 5}},
         {"scopes_allowed": ["money:debit"] * 50},
         {"colour": "red"},

@@ -143,7 +143,7 @@ async def test_more_limits_than_a_configuration_holds_are_refused(platform: Runn
         {"subject": OF_WALLET, "amount_max": 0},
         {"subject": OF_WALLET, "amount_max": -1},
         {"subject": OF_WALLET, "amount_max": 2**53},
-        {"subject": OF_WALLET, "amount_max": 5.0},
+        {"subject": OF_WALLET, "amount_max": 5.5},
         {"subject": OF_WALLET, "amount_max": "5"},
         {"subject": OF_WALLET, "amount_max": True},
         {"subject": OF_WALLET, "day_max": 0},

@@ -12,9 +12,12 @@ import structlog
 from cell.api.admin import admin_application
 from cell.api.admission import Admission
 from cell.api.application import vendor_application
+from cell.api.proofs import PublishedKeys
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
-from cell.background.housekeeping import housekeeping_loop
+from cell.background.checkpoints import Checkpoints
+from cell.background.duty import Duty
+from cell.background.housekeeping import housekeeping
 from cell.cell_tokens import read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
 from cell.lanes import LaneLimits, Lanes
@@ -97,6 +100,14 @@ class CellProcess:
             period_s=settings.registration_period_s,
             timeout_s=settings.control_plane_timeout_s,
         )
+        self._published_keys = PublishedKeys()
+        self._checkpoints = Checkpoints(database_url, cell=settings.id, key=self._key, kept=settings.checkpoints_kept)
+        self._housekeeping = housekeeping(
+            database_url,
+            months_ahead=settings.partitions_ahead_months,
+            period_s=settings.partitions_period_s,
+            metrics=self._metrics,
+        )
         self._units = UnitStore(database_url, cell_id=settings.id)
         self._is_stopping = False
 
@@ -110,7 +121,8 @@ class CellProcess:
         background = [
             asyncio.create_task(_kept_running("configuration", self._configuration.run)),
             asyncio.create_task(_kept_running("registration", self._registrar.run)),
-            asyncio.create_task(_kept_running("housekeeping", self._keep_house)),
+            asyncio.create_task(_kept_running("housekeeping", self._housekeeping.run)),
+            asyncio.create_task(_kept_running("checkpoints", self._checkpoint_duty().run)),
         ]
         _calm_the_collector()
         log.info("serving", process=self._process_id, port=self._settings.port)
@@ -168,6 +180,7 @@ class CellProcess:
             admission=self._admission,
             lanes=self._lanes,
             queries=self._queries,
+            keys=self._published_keys,
             telemetry=Telemetry(metrics=self._metrics, access_log=self._access_log, tracing=self._tracing),
             is_ready=lambda: self._is_ready,
             deadline_default_ms=self._settings.deadline_default_ms,
@@ -180,22 +193,20 @@ class CellProcess:
             database_url=self._settings.database_url.get_secret_value(),
             tokens=self._admins,
             units=self._units,
+            checkpoints=self._checkpoints,
+            checkpoint_keys={f"cell:{self._settings.id}": self._key.public_key()},
             responder=Responder(cell_id=self._settings.id),
             status=self._status,
             metrics_text=self._metrics.exposition,
         )
 
-    async def _keep_house(self) -> None:
-        await housekeeping_loop(
-            self._settings.database_url.get_secret_value(),
-            months_ahead=self._settings.partitions_ahead_months,
-            period_s=self._settings.partitions_period_s,
-            metrics=self._metrics,
-        )
+    def _checkpoint_duty(self) -> Duty:
+        return self._checkpoints.duty(period_s=self._settings.checkpoint_period_s, metrics=self._metrics)
 
     def _configure(self, configuration: CellConfiguration) -> None:
         self._tokens.configure(configuration)
         self._admins.configure(configuration)
+        self._published_keys.configure(configuration)
         self._admission.configure(configuration, asyncio.get_running_loop().time())
 
     def _describe(self) -> Registration:

@@ -1,5 +1,6 @@
 """The schema as the database has it: what migrations make, what nobody may change, what the database computes."""
 
+import asyncio
 import itertools
 import random
 import uuid
@@ -11,14 +12,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cell_databases import CellDatabase
 from cell_stores import postgres_ledger
+from cell_waiting import until
 from ledger_book import Book
 from sqlalchemy import CheckConstraint, Table, create_engine
 
+from cell.background.housekeeping import housekeeping
 from cell.commit import commit
 from cell.store.database_url import sqlalchemy_url
 from cell.store.housekeeping import keep_house
 from cell.store.migrate import migrate, schema_revision
 from cell.store.tables import Xid8, metadata
+from cell.telemetry import Metrics
 from contract.ids import WalletId, wallet_id_of
 from contract.slots import slot_of
 
@@ -223,7 +227,7 @@ def test_partitions_are_ahead_from_the_start(database: CellDatabase) -> None:
 async def test_keeping_house_makes_more_months_once(database: CellDatabase) -> None:
     for _ in range(2):
         done = await keep_house(database.app_url, months_ahead=6, deltas_max=100)
-        assert (done.did_work, done.months_ahead, done.rows_in_default_partition) == (True, 6, 0)
+        assert (done.months_ahead, done.rows_in_default_partition) == (6, 0)
         assert len(partitions(database)) == 8
 
 
@@ -258,16 +262,28 @@ async def test_a_long_read_of_the_log_and_a_new_month_do_not_stop_money(database
     with database.transaction() as audit:
         audit.execute("SELECT count(*) FROM entries")
         done = await keep_house(database.app_url, months_ahead=6, deltas_max=100)
-        assert (done.did_work, done.months_ahead) == (True, 3)
+        assert done.months_ahead == 3
         await commit(session, [book.credit(ALICE, 1)])
     await session.close()
     assert (await keep_house(database.app_url, months_ahead=6, deltas_max=100)).months_ahead == 6
 
 
-async def test_only_one_process_keeps_the_house(database: CellDatabase) -> None:
-    with database.transaction("cell_app") as other:
-        other.execute("SELECT pg_advisory_lock(3)")
-        assert not (await keep_house(database.app_url, months_ahead=3, deltas_max=100)).did_work
+async def test_processes_that_are_gone_are_forgotten(database: CellDatabase) -> None:
+    database.sql(
+        "INSERT INTO api_processes VALUES ('gone', now() - interval '25 hours'), ('here', now() - interval '23 hours')"
+    )
+    done = await keep_house(database.app_url, months_ahead=3, deltas_max=100)
+    assert done.processes_forgotten == 1
+    assert database.sql("SELECT process_id FROM api_processes") == [("here",)]
+
+
+async def test_housekeeping_is_a_duty(database: CellDatabase, metrics: Metrics) -> None:
+    duty = housekeeping(database.app_url, months_ahead=6, period_s=3_600.0, metrics=metrics)
+    running = asyncio.create_task(duty.run())
+    await until(lambda: metrics.registry.get_sample_value("cell_duty_rounds_total", {"duty": "housekeeping"}) == 1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert metrics.registry.get_sample_value("cell_partitions_ahead_months") == 6
 
 
 async def test_new_partitions_are_protected_like_the_first(filled: CellDatabase) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cell.ledger.commands import Command
 from cell.ledger.decide import decide
 from cell.ledger.footprint import footprint, union
-from cell.ledger.outcomes import Accepted, Changes, Outcome, Refused, Rejected
+from cell.ledger.outcomes import NOTHING, Accepted, Changes, Marked, Outcome, Refused, Rejected
 from cell.ledger.view import View, apply
 from cell.ports import LedgerSession, StoreBusyError, StoreLostError
 from contract.problems import Problem
@@ -45,7 +45,7 @@ async def _commit_together(session: LedgerSession, commands: Sequence[Command]) 
     changes: list[Changes] = []
     for command, touched in zip(commands, footprints, strict=True):
         outcome = decide(View(loaded, touched), command, loaded.now_us)
-        if isinstance(outcome, Accepted | Refused):
+        if isinstance(outcome, Accepted | Refused | Marked) and outcome.changes is not NOTHING:
             apply(loaded, outcome.changes)
             changes.append(outcome.changes)
         outcomes.append(outcome)

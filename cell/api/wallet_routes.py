@@ -31,7 +31,7 @@ from cell.api.write_routes import ALLOWED, COLLECTION, OPENING, PREFIX, ROUTES, 
 from cell.lanes import Lanes
 from cell.ledger.commands import Command
 from cell.ledger.model import Recorded
-from cell.ledger.outcomes import Accepted, Outcome, Refused, Rejected, Replayed
+from cell.ledger.outcomes import Accepted, Marked, Outcome, Refused, Rejected, Replayed
 from cell.ports import StoreLostError
 from cell.queries import Queries
 from cell.store.wallet_reader import StoredWallet
@@ -205,6 +205,7 @@ class WalletRoutes:
         if isinstance(outcome, Rejected):
             await self._refuse(request, outcome.problem, send)
             return
+        assert not isinstance(outcome, Marked)  # noqa: S101 - only the platform's own commands are marked
         recorded: Recorded = outcome.recorded
         is_replay = isinstance(outcome, Replayed)
         more = _REPLAYED if is_replay else ()

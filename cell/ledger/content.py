@@ -7,40 +7,75 @@ have no column of their own are kept as `terms`, canonical JSON.
 import json
 from typing import Any
 
-from cell.ledger.commands import ChangeWallet, Command, Credit, Debit, OpenWallet, Reverse, SendTransfer
+from cell.ledger.commands import (
+    CaptureHold,
+    ChangeWallet,
+    Command,
+    Credit,
+    Debit,
+    ExtendHold,
+    OpenWallet,
+    PlaceHold,
+    PrepareLeg,
+    ReceiveTransfer,
+    ReleaseHold,
+    Reverse,
+    SendTransfer,
+    StartGroup,
+)
 from cell.ledger.model import Recorded
 from contract.signing import canonical_json
 
 
 def terms_of(command: Command) -> str | None:
+    terms = _terms_of(command)
+    return None if terms is None else canonical_json(terms)
+
+
+def _terms_of(command: Command) -> dict[str, Any] | None:
     match command:
         case Debit() | Credit():
             return None
         case Reverse():
-            return canonical_json(
-                {"original": command.original_transaction_id, "original_vendor": command.original_vendor_id}
-            )
+            return {"original": command.original_transaction_id, "original_vendor": command.original_vendor_id}
         case SendTransfer():
-            return canonical_json({"target": command.to_wallet_id})
+            return {"target": command.to_wallet_id}
+        case ReceiveTransfer():
+            return {"source": command.from_wallet_id}
+        case PlaceHold():
+            return {"expires_in_s": command.expires_in_s}
+        case CaptureHold():
+            return {"hold": command.hold_id, "final": command.is_final}
+        case ReleaseHold():
+            return {"hold": command.hold_id}
+        case ExtendHold():
+            return {"hold": command.hold_id, "expires_in_s": command.expires_in_s}
         case ChangeWallet():
-            return canonical_json(
-                {
-                    "status": command.status,
-                    "overdraft_limit": command.overdraft_limit,
-                    "metadata": command.metadata,
-                }
-            )
+            return {
+                "status": command.status,
+                "overdraft_limit": command.overdraft_limit,
+                "metadata": command.metadata,
+            }
         case OpenWallet():
-            return canonical_json({"overdraft_limit": command.overdraft_limit})
+            return {"overdraft_limit": command.overdraft_limit}
+        case StartGroup():
+            return {"legs": [[leg.wallet_id, leg.amount] for leg in command.legs]}
+        case PrepareLeg():
+            return {"coordinator": command.coordinator, "leg": command.amount}
+        case _:
+            return None
 
 
 def requested_amount_of(command: Command) -> int | None:
-    return None if isinstance(command, ChangeWallet | OpenWallet) else command.amount
+    """Positive; None where the command names no amount."""
+    amount: int | None = getattr(command, "amount", None)
+    return None if amount is None else abs(amount)
 
 
 def requested_currency_of(command: Command) -> str | None:
     """None where the command takes the wallet's currency as it is."""
-    return None if isinstance(command, ChangeWallet | Reverse) else command.currency
+    currency: str | None = getattr(command, "currency", None)
+    return currency
 
 
 def differing_field(recorded: Recorded, command: Command) -> str | None:

@@ -14,7 +14,14 @@ from contract.values import value
 Instant = NewType("Instant", int)
 """Microseconds since 1970-01-01 UTC."""
 
-Status = Literal["active", "suspended", "closed"]
+Status = Literal["active", "suspended", "closed", "unopened"]
+"""`unopened`: somebody's transfer was refused here before the wallet was opened; to vendors it does not exist."""
+HoldKind = Literal["vendor", "group", "pin"]
+"""`group` and `pin` are the prepared legs of a group: money set aside, and room set aside for money to come."""
+HoldState = Literal["open", "captured", "released", "expired"]
+TransferState = Literal["in_transit", "settled", "refunded"]
+GroupState = Literal["preparing", "confirmed", "cancelled"]
+LegState = Literal["asked", "prepared", "refused", "confirmed", "cancelled"]
 UnitStateName = Literal["active", "fenced", "granted", "moved", "staging", "staged"]
 
 
@@ -37,6 +44,8 @@ class Wallet:
     """The move that has stopped all writes of this wallet."""
     blocked_by: str | None = None
     """The audit or person that has stopped this wallet."""
+    pinned: int = 0
+    """Room below the bound that money on its way needs: pins of groups, and transfers that may come back."""
 
     @property
     def available(self) -> int:
@@ -90,6 +99,64 @@ class Recorded:
     @property
     def available_after(self) -> int:
         return self.balance_after - self.held_after + self.overdraft_limit_after
+
+
+@value
+class Hold:
+    """Money set aside, addressed by whoever placed it; a fold of the wallet's entries but for `terms`."""
+
+    key: TransactionKey
+    kind: HoldKind
+    amount: int
+    captured: int
+    remaining: int
+    state: HoldState
+    placed_at_us: Instant
+    expires_at_us: Instant | None
+    terms: str | None = None
+    """Of a group's leg: canonical JSON that names its coordinator."""
+
+
+@value
+class Transfer:
+    """Money that left for a wallet of another cell."""
+
+    key: TransactionKey
+    transfer_id: TransactionId
+    to_wallet_id: WalletId
+    amount: int
+    currency: str
+    state: TransferState
+    details: str | None
+    """What the receiver's entry will say; gone with the transfer's end, so that it can be erased."""
+    sent_at_us: Instant
+
+
+@value
+class Leg:
+    """One wallet's part of a group; `amount` is what its balance changes by."""
+
+    wallet_id: WalletId
+    amount: int
+    state: LegState
+    reason: str | None = None
+    """Why it was refused."""
+
+
+@value
+class Group:
+    """Legs that happen all or not at all, as the anchor's cell knows them."""
+
+    key: TransactionKey
+    group_id: TransactionId
+    currency: str
+    state: GroupState
+    is_finished: bool
+    """Whether every leg has followed the decision."""
+    legs: tuple[Leg, ...]
+    details: str | None
+    started_at_us: Instant
+    decide_by_us: Instant
 
 
 @value

@@ -1,6 +1,7 @@
 """What a decision can be. Expected outcomes are values; nothing here is an exception."""
 
-from cell.ledger.model import Entry, OpenedWallet, Recorded, TransactionKey, Wallet
+from cell.ledger.limits import SpentKey
+from cell.ledger.model import Entry, Group, Hold, OpenedWallet, Recorded, TransactionKey, Transfer, Wallet
 from contract.problems import Problem
 from contract.values import value
 
@@ -15,18 +16,37 @@ class Reversal:
 
 
 @value
-class Changes:
-    """What a decision writes. `entries`, `wallets` and `recorded` are what `recorded[0]`'s wallet asked for first."""
+class Spending:
+    """So much more was taken on this day (UTC days since 1970-01-01)."""
 
-    entries: tuple[Entry, ...]
-    wallets: tuple[Wallet, ...]
-    recorded: tuple[Recorded, ...]
+    key: SpentKey
+    day: int
+    amount: int
+
+
+@value
+class Changes:
+    """What a decision writes. `entries` and `recorded` belong together; the first are the command's own wallet's."""
+
+    entries: tuple[Entry, ...] = ()
+    wallets: tuple[Wallet, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
     account_deltas: tuple[tuple[str, str, int], ...] = ()
     """(system account, currency, delta)."""
     reversal: Reversal | None = None
     opened: OpenedWallet | None = None
+    """A wallet that gets its row."""
+    continued: OpenedWallet | None = None
+    """An unopened wallet that is opened: its row is there."""
     metadata: str | None = None
     """The new metadata of the command's wallet."""
+    holds: tuple[Hold, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    groups: tuple[Group, ...] = ()
+    spendings: tuple[Spending, ...] = ()
+
+
+NOTHING = Changes()
 
 
 @value
@@ -58,4 +78,11 @@ class Rejected:
     cause: str | None = None
 
 
-Outcome = Accepted | Refused | Replayed | Rejected
+@value
+class Marked:
+    """The platform noted how far something has come that was decided before; no entry tells of it."""
+
+    changes: Changes
+
+
+Outcome = Accepted | Refused | Replayed | Rejected | Marked

@@ -6,8 +6,10 @@ A wallet is the fold of its entries, so `fold` is used by the write path, by rep
 from cell.ledger.commands import Command
 from cell.ledger.content import requested_amount_of, terms_of
 from cell.ledger.model import Entry, Instant, Recorded, Status, TransactionKey, Wallet
-from contract.chain import sealed_hash
+from contract.chain import ZERO_HASH, sealed_hash
+from contract.ids import WalletId
 from contract.money import AMOUNT_MAX
+from contract.slots import slot_of
 from contract.values import value
 
 
@@ -30,6 +32,15 @@ class Effect:
     requested_kind: str | None = None
     requested_amount: int | None = None
     reason: str | None = None
+    expires_at_us: int | None = None
+    pinned_delta: int = 0
+    """Change of the room that is kept; no entry states it."""
+
+
+IN_TRANSIT = "in_transit"
+"""The system account of money between two cells; nets to zero over the fleet when nothing is on its way."""
+NO_CURRENCY = "XXX"
+"""Of a wallet that is not opened yet (ISO 4217: no currency involved)."""
 
 
 def clearing_account(vendor_id: str) -> str:
@@ -62,7 +73,7 @@ def write_entry(
         counter_account=effect.counter_account,
         subject_id=effect.subject_id,
         subject_vendor_id=effect.subject_vendor_id,
-        expires_at_us=None,
+        expires_at_us=effect.expires_at_us,
         requested_kind=effect.requested_kind,
         requested_amount=effect.requested_amount,
         reason=effect.reason,
@@ -72,7 +83,7 @@ def write_entry(
         details=command.details,
         context=command.context,
     )
-    return entry, fold(wallet, entry)
+    return entry, fold(wallet, entry, pinned_delta=effect.pinned_delta)
 
 
 def _instant_after(wallet: Wallet, now_us: Instant) -> int:
@@ -83,7 +94,7 @@ def _instant_after(wallet: Wallet, now_us: Instant) -> int:
     return now_us if now_us >= wallet.posted_at_us else wallet.posted_at_us + 1
 
 
-def fold(wallet: Wallet, entry: Entry) -> Wallet:
+def fold(wallet: Wallet, entry: Entry, *, pinned_delta: int = 0) -> Wallet:
     """The wallet after `entry`.
 
     Raises:
@@ -98,7 +109,8 @@ def fold(wallet: Wallet, entry: Entry) -> Wallet:
     held = wallet.held + entry.held_delta
     if balance != entry.balance_after or held != entry.held_after:
         raise InvariantBrokenError(f"L1: entry {entry.seq} of {entry.wallet_id} states another sum")
-    if not -AMOUNT_MAX <= balance <= AMOUNT_MAX or held < 0:
+    pinned = wallet.pinned + pinned_delta
+    if not -AMOUNT_MAX <= balance <= AMOUNT_MAX - pinned or held < 0 or pinned < 0:
         raise InvariantBrokenError(f"L3: entry {entry.seq} of {entry.wallet_id} leaves the bounds")
     return Wallet(
         wallet_id=wallet.wallet_id,
@@ -114,18 +126,39 @@ def fold(wallet: Wallet, entry: Entry) -> Wallet:
         posted_at_us=Instant(entry.posted_at_us),
         frozen_by=wallet.frozen_by,
         blocked_by=wallet.blocked_by,
+        pinned=pinned,
+    )
+
+
+def unopened(wallet_id: WalletId) -> Wallet:
+    """A wallet that nobody has opened, as the first entry finds it."""
+    return Wallet(
+        wallet_id=wallet_id,
+        unit=slot_of(wallet_id),
+        owner_type="",
+        currency=NO_CURRENCY,
+        status="unopened",
+        balance=0,
+        held=0,
+        overdraft_limit=0,
+        seq=0,
+        head_hash=ZERO_HASH,
+        posted_at_us=Instant(0),
     )
 
 
 def record(key: TransactionKey, command: Command, entry: Entry, *, amount: int, reason: str | None = None) -> Recorded:
-    """The outcome of `command` as it is kept for replays, conflicts and reversals."""
+    """The outcome of `command` as it is kept for replays, conflicts and reversals.
+
+    Terms are kept under the command's own id only: nobody sends a receipt or a leg's end again.
+    """
     return Recorded(
         key=key,
         kind=entry.requested_kind or entry.kind,
         requested_amount=requested_amount_of(command),
         amount=amount,
         currency=getattr(command, "currency", entry.currency),
-        terms=terms_of(command),
+        terms=terms_of(command) if key.transaction_id == command.transaction_id else None,
         reason=reason,
         posted_at_us=Instant(entry.posted_at_us),
         seq=entry.seq,

@@ -21,7 +21,7 @@ from cell.ledger.model import Exile, Recorded, TransactionKey, UnitState, Wallet
 from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
-from cell.store import arrays
+from cell.store import arrays, promises
 from cell.store.statements import (
     CLOCK,
     INSERT_ACCOUNT_DELTAS,
@@ -30,6 +30,7 @@ from cell.store.statements import (
     INSERT_WALLETS,
     LOCK_UNITS,
     LOCK_WALLETS,
+    NAME_WALLETS,
     PROBE,
     SELECT_EXILES,
     SELECT_FREE_WALLETS,
@@ -40,6 +41,7 @@ from cell.store.statements import (
     UPDATE_METADATA,
     UPDATE_WALLETS,
     entry_columns,
+    name_columns,
     opened_columns,
     wallet_columns,
 )
@@ -166,10 +168,14 @@ class PostgresSession:
             await self._send(connection, LOCK_UNITS, arrays.int4s(units))
         wallets = await self._send(connection, LOCK_WALLETS, arrays.uuids(footprint.wallet_ids))
         await self._send(connection, "SET LOCAL statement_timeout = 0")
-        recorded = await self._send(connection, SELECT_RECORDED, *_key_columns(footprint.transactions))
+        recorded = await self._send(connection, SELECT_RECORDED, *promises.key_columns(footprint.transactions))
         reversed_ = None
         if footprint.originals:
-            reversed_ = await self._send(connection, SELECT_REVERSED, *_key_columns(footprint.originals))
+            reversed_ = await self._send(connection, SELECT_REVERSED, *promises.key_columns(footprint.originals))
+        asked = [
+            (await self._send(connection, statement, *columns), take)
+            for statement, columns, take in promises.questions(footprint)
+        ]
         clock = await self._send(connection, CLOCK)
         await pipeline.sync()
         loaded = Loaded(
@@ -182,6 +188,9 @@ class PostgresSession:
             unit_states={},
             exiles={},
         )
+        for rows, take in asked:
+            for row in await rows.fetchall():
+                take(loaded, row)
         frozen = [wallet.wallet_id for wallet in loaded.wallets.values() if wallet.frozen_by is not None]
         return loaded, frozen
 
@@ -239,7 +248,7 @@ class PostgresSession:
             await self._send(connection, INSERT_ACCOUNT_DELTAS, *columns, secrets.token_hex(8))
         reversals = [change.reversal for change in changes if change.reversal is not None]
         if reversals:
-            keys = _key_columns([one.original for one in reversals])
+            keys = promises.key_columns([one.original for one in reversals])
             columns_of_parts = (
                 arrays.int8s([one.seq for one in reversals]),
                 arrays.int8s([one.amount for one in reversals]),
@@ -248,6 +257,11 @@ class PostgresSession:
         metadata = {
             change.recorded[0].key.wallet_id: change.metadata for change in changes if change.metadata is not None
         }
+        for statement, columns_of_rows in promises.writes(changes):
+            await self._send(connection, statement, *columns_of_rows)
+        continued = [change.continued for change in changes if change.continued is not None]
+        if continued:
+            await self._send(connection, NAME_WALLETS, *name_columns(continued))
         if metadata:
             columns_of_texts = (arrays.uuids(list(metadata)), arrays.texts(list(metadata.values())))
             await self._send(connection, UPDATE_METADATA, *columns_of_texts)
@@ -295,14 +309,6 @@ class PostgresSession:
             self._commit_is_doubtful = True
 
 
-def _key_columns(keys: Sequence[TransactionKey]) -> tuple[arrays.Array, ...]:
-    return (
-        arrays.uuids([key.wallet_id for key in keys]),
-        arrays.texts([key.vendor_id for key in keys]),
-        arrays.uuids([key.transaction_id for key in keys]),
-    )
-
-
 def _wallet(row: TupleRow) -> Wallet:
     return Wallet(
         wallet_id=row[0],
@@ -318,6 +324,7 @@ def _wallet(row: TupleRow) -> Wallet:
         posted_at_us=row[10],
         frozen_by=row[11],
         blocked_by=row[12],
+        pinned=row[13],
     )
 
 

@@ -9,7 +9,20 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from cell.ledger.footprint import Footprint
-from cell.ledger.model import Entry, Exile, Instant, OpenedWallet, Recorded, TransactionKey, UnitState, Wallet
+from cell.ledger.limits import SpentKey
+from cell.ledger.model import (
+    Entry,
+    Exile,
+    Group,
+    Hold,
+    Instant,
+    OpenedWallet,
+    Recorded,
+    TransactionKey,
+    Transfer,
+    UnitState,
+    Wallet,
+)
 from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
@@ -31,6 +44,10 @@ class MemoryLedger:
         self.account_totals: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.unit_states: dict[Unit, UnitState] = {}
         self.exiles: dict[WalletId, Exile] = {}
+        self.holds: dict[TransactionKey, Hold] = {}
+        self.transfers: dict[TransactionKey, Transfer] = {}
+        self.groups: dict[TransactionKey, Group] = {}
+        self.spent: defaultdict[tuple[SpentKey, int], int] = defaultdict(int)
 
     def session(self, name: str) -> "MemorySession":
         return MemorySession(self, name)
@@ -65,6 +82,10 @@ class MemorySession:
             },
             unit_states={unit: store.unit_states[unit] for unit in units if unit in store.unit_states},
             exiles={one: store.exiles[one] for one in doubtful if one in store.exiles},
+            holds={key: store.holds[key] for key in footprint.holds if key in store.holds},
+            transfers={key: store.transfers[key] for key in footprint.transfers if key in store.transfers},
+            groups={key: store.groups[key] for key in footprint.groups if key in store.groups},
+            spent={one: sum_ for one, sum_ in store.spent.items() if one[0] in footprint.spendings},
         )
 
     async def save(self, changes: Sequence[Changes]) -> None:
@@ -80,8 +101,14 @@ class MemorySession:
                 store.wallets[wallet.wallet_id] = wallet
             for account, currency, delta in change.account_deltas:
                 store.account_totals[account, currency] += delta
-            if change.opened is not None:
-                store.opened[change.opened.wallet.wallet_id] = change.opened
+            store.holds |= {hold.key: hold for hold in change.holds}
+            store.transfers |= {one.key: one for one in change.transfers}
+            store.groups |= {group.key: group for group in change.groups}
+            for spending in change.spendings:
+                store.spent[spending.key, spending.day] += spending.amount
+            for opened in (change.opened, change.continued):
+                if opened is not None:
+                    store.opened[opened.wallet.wallet_id] = opened
             if change.reversal is not None:
                 store.reversed_amounts[change.reversal.original] += change.reversal.amount
         self._release()

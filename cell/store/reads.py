@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, and_, asc, case, desc, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cell.ledger.footprint import TRANSFER_VENDOR
+from cell.ledger.derived_ids import TRANSFER_VENDOR
 from cell.store.tables import entries, transactions, wallets
 from contract.ids import INTERNAL_VENDOR, TransactionId, VendorId, WalletId
 from contract.values import value

@@ -20,7 +20,7 @@ LOCK_UNITS = "SELECT pg_advisory_xact_lock_shared(1, unit) FROM unnest(%s) AS un
 
 LOCK_WALLETS = """
 SELECT wallet_id, unit, owner_type, currency, status, balance, held, overdraft_limit, seq, head_hash, posted_at,
-       frozen_by, blocked_by
+       frozen_by, blocked_by, pinned
 FROM wallets WHERE wallet_id = ANY(%s) ORDER BY wallet_id FOR UPDATE
 """
 
@@ -63,11 +63,21 @@ ON CONFLICT DO NOTHING RETURNING wallet_id
 UPDATE_WALLETS = """
 UPDATE wallets w
 SET status = b.status, balance = b.balance, held = b.held, overdraft_limit = b.overdraft_limit, seq = b.seq,
-    head_hash = b.head_hash, posted_at = b.posted_at
-FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s)
-     AS b (wallet_id, status, balance, held, overdraft_limit, seq, head_hash, posted_at)
+    head_hash = b.head_hash, posted_at = b.posted_at, pinned = b.pinned
+FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s)
+     AS b (wallet_id, status, balance, held, overdraft_limit, seq, head_hash, posted_at, pinned)
 WHERE w.wallet_id = b.wallet_id
 """
+
+NAME_WALLETS = """
+UPDATE wallets w
+SET owner_type = b.owner_type, owner_ref = b.owner_ref, kind = b.kind, currency = b.currency,
+    opened_at = b.opened_at, metadata = b.metadata
+FROM unnest(%s, %s, %s, %s, %s, %s, %s)
+     AS b (wallet_id, owner_type, owner_ref, kind, currency, opened_at, metadata)
+WHERE w.wallet_id = b.wallet_id AND w.owner_type = ''
+"""
+"""An unopened wallet gets the owner that it is opened for; its figures are written as any wallet's."""
 
 UPDATE_METADATA = """
 UPDATE wallets w SET metadata = b.metadata FROM unnest(%s, %s) AS b (wallet_id, metadata)
@@ -162,6 +172,20 @@ def wallet_columns(altered: Sequence[Wallet]) -> tuple[Array, ...]:
         int8s([wallet.seq for wallet in altered]),
         byteas([wallet.head_hash for wallet in altered]),
         instants([wallet.posted_at_us for wallet in altered]),
+        int8s([wallet.pinned for wallet in altered]),
+    )
+
+
+def name_columns(continued: Sequence[OpenedWallet]) -> tuple[Array, ...]:
+    """Columns of NAME_WALLETS."""
+    return (
+        uuids([one.wallet.wallet_id for one in continued]),
+        texts([one.wallet.owner_type for one in continued]),
+        texts([one.owner_ref for one in continued]),
+        texts([one.kind for one in continued]),
+        texts([one.wallet.currency for one in continued]),
+        instants([one.wallet.posted_at_us for one in continued]),
+        texts([one.metadata for one in continued]),
     )
 
 

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 SELECT_WALLETS = """
 SELECT wallet_id, unit, owner_type, owner_ref, kind, currency, status, balance, held, overdraft_limit, seq, opened_at,
        posted_at, frozen_by, metadata
-FROM wallets WHERE wallet_id = ANY(%s)
+FROM wallets WHERE wallet_id = ANY(%s) AND status <> 'unopened'
 """
 
 SELECT_UNITS = "SELECT unit, state, epoch, peer_cell FROM unit_state WHERE unit = ANY(%s)"

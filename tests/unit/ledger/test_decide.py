@@ -150,11 +150,11 @@ def test_a_transfer_to_no_wallet_is_refused_and_recorded(book: Book) -> None:
     assert outcome.recorded.reason == "target_wallet_must_accept"
 
 
-def test_a_transfer_to_another_cell_is_not_recorded(book: Book) -> None:
+def test_a_transfer_that_cannot_leave_is_not_recorded(book: Book) -> None:
     wallet = book.wallet(balance=100)
     elsewhere = WalletId("00000000-0000-5000-8000-00000000abcd")
     del book.loaded.unit_states[slot_of(elsewhere)]
-    outcome = book.decide(book.transfer(wallet, elsewhere, 1))
+    outcome = book.decide(book.transfer(wallet, elsewhere, 1, may_leave=False))
     assert isinstance(outcome, Rejected)
     assert outcome.problem.code == "cell_must_be_reachable"
     assert book.balance(wallet) == 100

@@ -128,11 +128,11 @@ def with_hold(accepted: Accepted, before: Hold | None, *, terms: str | None = No
 
 
 def subject_of(entry: CanonicalEntry) -> TransactionKey | None:
-    """The hold that an entry is about."""
-    if entry.kind not in _FOLDS or entry.subject_id is None:
+    """The hold that an entry is about. (A transfer's entries name the other wallet, and no vendor of it.)"""
+    if entry.kind not in _FOLDS or entry.subject_id is None or entry.subject_vendor_id is None:
         return None
     return TransactionKey(
-        WalletId(entry.wallet_id), VendorId(entry.subject_vendor_id or ""), TransactionId(entry.subject_id)
+        WalletId(entry.wallet_id), VendorId(entry.subject_vendor_id), TransactionId(entry.subject_id)
     )
 
 

@@ -193,7 +193,7 @@ transfers = Table(
     Column("details", Text),
     Column("sent_at", _instant(), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp()")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp() + interval '10 seconds'")),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
     Index("transfers_open", "next_attempt_at", postgresql_where=text("state = 'in_transit'")),
 )
@@ -214,7 +214,7 @@ groups = Table(
     Column("started_at", _instant(), nullable=False),
     Column("decide_by", _instant(), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp()")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp() + interval '10 seconds'")),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
     Index("groups_open", "next_attempt_at", postgresql_where=text("NOT is_finished")),
 )

@@ -83,8 +83,8 @@ class Queries:
         sighting = await self._sighting_of(wallet_id)
         wallet = sighting.wallet
         if wallet is None:
-            elsewhere = refuse_absent(wallet_id, sighting.unit_state, sighting.exile)
-            return elsewhere or _absent(wallet_id)
+            elsewhere = refuseabsent(wallet_id, sighting.unit_state, sighting.exile)
+            return elsewhere or absent(wallet_id)
         if owner_types is not None and wallet.owner_type not in owner_types:
             return Problem(
                 reason=Reason.SCOPE_MUST_ALLOW,
@@ -108,12 +108,12 @@ class Queries:
 
         async def ask(connection: AsyncConnection) -> BalanceAt | Problem:
             if at > await reads.clock(connection):
-                return _malformed("at", "must not be in the future")
+                return malformed("at", "must not be in the future")
             as_of = min(at, await reads.settled_until(connection))
             entry = await reads.entry_at(connection, wallet_id, as_of)
-            return _absent(wallet_id, at=at) if entry is None else BalanceAt(entry=entry, as_of=as_of)
+            return absent(wallet_id, at=at) if entry is None else BalanceAt(entry=entry, as_of=as_of)
 
-        return await self._ask(ask)
+        return await self.ask(ask)
 
     async def entries(self, wanted: EntryFilter) -> tuple[list[StoredEntry], bool]:
         """A page, and whether more follow."""
@@ -126,13 +126,13 @@ class Queries:
             kind=wanted.kind,
             after=wanted.after,
         )
-        rows = list(await self._ask(lambda connection: reads.entry_page(connection, one_more)))
+        rows = list(await self.ask(lambda connection: reads.entry_page(connection, one_more)))
         return rows[: wanted.limit], len(rows) > wanted.limit
 
     async def transaction(
         self, wallet_id: WalletId, vendor_id: VendorId, transaction_id: TransactionId, *, may_see_all: bool
     ) -> StoredEntry | Problem:
-        entry = await self._ask(
+        entry = await self.ask(
             lambda connection: reads.deciding_entry(
                 connection, wallet_id, vendor_id, transaction_id, may_see_all=may_see_all
             )
@@ -145,7 +145,7 @@ class Queries:
         self, *, owner_type: str, owner_ref: str, currency: str | None, kind: str | None
     ) -> list[StoredWallet]:
         """Those that this cell owns; the router asks every cell."""
-        ids = await self._ask(
+        ids = await self.ask(
             lambda connection: reads.owned_wallet_ids(
                 connection, owner_type=owner_type, owner_ref=owner_ref, currency=currency, kind=kind
             )
@@ -153,7 +153,7 @@ class Queries:
         found = [await self.wallet(wallet_id, None) for wallet_id in ids]
         return [wallet for wallet in found if isinstance(wallet, StoredWallet)]
 
-    async def _ask(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def ask(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Each statement sees what is committed by then; a connection that was lost while idle is replaced once."""
         try:
             return await self._ask_once(question)
@@ -175,7 +175,7 @@ class Queries:
             raise StoreLostError(str(error)) from error
 
 
-def _absent(wallet_id: WalletId, *, at: datetime | None = None) -> Problem:
+def absent(wallet_id: WalletId, *, at: datetime | None = None) -> Problem:
     if at is None:
         return Problem(reason=Reason.WALLET_MUST_EXIST, detail=f"There is no wallet {wallet_id}.")
     moment = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -186,7 +186,7 @@ def _absent(wallet_id: WalletId, *, at: datetime | None = None) -> Problem:
     )
 
 
-def _malformed(parameter: str, message: str) -> Problem:
+def malformed(parameter: str, message: str) -> Problem:
     return Problem(
         reason=Reason.REQUEST_MUST_BE_WELL_FORMED,
         detail=f"{parameter}: {message}",

@@ -112,6 +112,10 @@ class Settings(BaseSettings):
     """Months of entries' partitions that exist ahead; three leave a quarter to notice that making them fails."""
     partitions_period_s: Annotated[float, Field(gt=0)] = 3_600.0
     """Seconds between looks at the partitions; hourly is plenty for a calendar."""
+    checkpoint_period_s: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds between checkpoints: how long a change of the past can go unproven. Each costs 72 bytes per wallet."""
+    checkpoints_kept: Annotated[int, Field(ge=1, le=1_000)] = 12
+    """Checkpoints whose trees are kept for proofs: an hour's. The signed checkpoints themselves are kept for ever."""
     configuration_wait_s: Annotated[float, Field(gt=0, le=60)] = 20.0
     """Seconds that a long poll for the configuration may hang; below the idle time-outs of usual proxies."""
     registration_period_s: Annotated[float, Field(gt=0)] = 2.0

@@ -116,6 +116,8 @@ class EntryAnswer(Answer):
     requested_amount: int | None = None
     hold_id: str | None = None
     original_transaction_id: str | None = None
+    subject_id: str | None = None
+    """What the entry is about: the original of a reversal, a hold, the transfer or group it belongs to."""
     subject_vendor_id: str | None = None
     expires_at: str | None = None
     to_wallet_id: str | None = None
@@ -125,9 +127,75 @@ class EntryAnswer(Answer):
     context: dict[str, Any] | None = None
 
 
+class StatementAnswer(Answer):
+    """Every line changes the balance: `opening_balance` + Σ `delta` = `closing_balance`, the same for ever.
+
+    `to` is the asked one, or the latest instant before it that can no longer change.
+    """
+
+    wallet_id: str
+    currency: str
+    from_: str = Field(alias="from")
+    to: str
+    opening_balance: int
+    lines: list[EntryAnswer]
+    closing_balance: int
+
+
 class EntriesAnswer(Answer):
     entries: list[EntryAnswer]
     next_cursor: str | None
+
+
+class LeafAnswer(Answer):
+    """How a wallet stood when the checkpoint was taken; `seq` and `head_hash` are those of an entry of its log."""
+
+    wallet_id: str
+    seq: int
+    head_hash: str
+    balance: int
+    held: int
+
+
+class SignatureAnswer(Answer):
+    key_id: str
+    value: str
+
+
+class CheckpointAnswer(Answer):
+    """What a cell signed of all its wallets (contract/checkpoints.py); totals are decimal texts without a bound."""
+
+    form: Literal["v1"]
+    cell: str
+    number: int
+    taken_at: str
+    wallets: int
+    totals: dict[str, dict[str, str]]
+    merkle_root: str
+    previous_hash: str
+    public_key: str
+    signature: SignatureAnswer
+
+
+class CheckpointsAnswer(Answer):
+    cell: str
+    checkpoints: list[CheckpointAnswer]
+    next_cursor: str | None
+
+
+class ProofAnswer(Answer):
+    """That the leaf is in the checkpoint: hashed with its siblings, position by position, it gives the Merkle root."""
+
+    leaf: LeafAnswer
+    position: int
+    path: list[str]
+    checkpoint: CheckpointAnswer
+
+
+class KeysAnswer(Answer):
+    """A JWKS (RFC 7517): of the cells (`kid` = `cell:<id>`), and of the token issuer."""
+
+    keys: list[dict[str, Any]]
 
 
 class ProblemAnswer(Answer):

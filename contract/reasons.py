@@ -32,6 +32,7 @@ class Reason(StrEnum):
     TRANSACTION_MUST_EXIST = "transaction_must_exist"
     WEBHOOK_MUST_EXIST = "webhook_must_exist"
     WEBHOOKS_MUST_NOT_EXCEED_LIMIT = "webhooks_must_not_exceed_limit"
+    CHECKPOINT_MUST_EXIST = "checkpoint_must_exist"
     WALLET_EXISTS_WITH_DIFFERENT = "wallet_exists_with_different_{field}"
     TRANSACTION_EXISTS_WITH_DIFFERENT = "transaction_exists_with_different_{field}"
     CURRENCY_MUST_MATCH_WALLET = "currency_must_match_wallet"
@@ -106,6 +107,9 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.WEBHOOK_MUST_EXIST: Meaning(status=404, retry="same_id", title="The webhook must exist"),
     Reason.WEBHOOKS_MUST_NOT_EXCEED_LIMIT: Meaning(
         status=409, retry="never", title="The webhooks of a vendor must not exceed their limit"
+    ),
+    Reason.CHECKPOINT_MUST_EXIST: Meaning(
+        status=404, retry="same_id", title="The checkpoint must exist and contain the wallet"
     ),
     Reason.WALLET_EXISTS_WITH_DIFFERENT: Meaning(
         status=409, retry="never", title="The wallet exists with a different field"

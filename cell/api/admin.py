@@ -14,13 +14,17 @@ from starlette.responses import Response
 from cell.api.errors import ProblemRaised, answer_problems
 from cell.api.responses import AsgiApp, Identified, Responder, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
+from cell.background.checkpoints import Checkpoints
 from cell.ports import StoreLostError
 from cell.store.audit import AuditFailed, audit
+from cell.store.checkpoint_pages import LeafMustBeWholeError
 from cell.store.units import UnitsMustBeTheFirstError, UnitStore
+from contract.checkpoints import CheckpointMustHoldError
 from contract.fleet import CellUnits, FirstUnits
 from contract.problems import Problem
 from contract.reasons import Reason
 from contract.scopes import Scope
+from contract.signing import PublicKeys
 
 
 class AuditRequest(BaseModel):
@@ -36,6 +40,8 @@ def admin_application(
     database_url: str,
     tokens: TokenVerifier,
     units: UnitStore,
+    checkpoints: Checkpoints,
+    checkpoint_keys: PublicKeys,
     responder: Responder,
     status: Callable[[], dict[str, Any]],
     metrics_text: Callable[[], bytes],
@@ -69,7 +75,7 @@ def admin_application(
         try:
             return await units.adopt_first(first)
         except UnitsMustBeTheFirstError as error:
-            return _conflict(str(error), request_id=request_id_in(request.scope))
+            return _conflict("units_must_be_the_first", str(error), request_id=request_id_in(request.scope))
 
     @router.get("/status", dependencies=[reads])
     async def show_status() -> dict[str, Any]:
@@ -78,12 +84,21 @@ def admin_application(
     @router.post("/audit", dependencies=[reads])
     async def run_audit(wanted: Annotated[AuditRequest, ...]) -> Response:
         try:
-            report = await audit(database_url, cell=cell_id, is_full=wanted.full)
+            report = await audit(database_url, cell=cell_id, is_full=wanted.full, checkpoint_keys=checkpoint_keys)
         except AuditFailed as error:
             raise StoreLostError(str(error)) from error
         answer = asdict(report)
         answer["clean"] = not report.findings
         return Response(json.dumps(answer), media_type="application/json")  # sums may be beyond 64 bits
+
+    @router.post("/checkpoints", dependencies=[manages])
+    async def take_checkpoint(request: Request) -> Response:
+        try:
+            checkpoint = await checkpoints.take()
+        except (CheckpointMustHoldError, LeafMustBeWholeError) as error:
+            # Nothing is signed on top of what does not hold: a person must look, and the audit says where.
+            return _conflict("ledger_must_be_whole", str(error), request_id=request_id_in(request.scope))
+        return Response(orjson.dumps(checkpoint.document), media_type="application/json")
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
@@ -109,14 +124,14 @@ def answer_lost_database(app: FastAPI, responder: Responder) -> None:
     app.add_exception_handler(StoreLostError, on_lost)
 
 
-def _conflict(detail: str, *, request_id: str) -> Response:
-    """The one refusal that vendors never meet: it has no place in their table of reasons."""
+def _conflict(reason: str, detail: str, *, request_id: str) -> Response:
+    """Refusals that vendors never meet: they have no place in their table of reasons."""
     document = {
-        "type": "urn:cellwallet:reason:units_must_be_the_first",
-        "title": "The units must be the first",
+        "type": f"urn:cellwallet:reason:{reason}",
+        "title": f"The {reason.replace('_', ' ')}",
         "status": 409,
         "detail": detail,
-        "reason": "units_must_be_the_first",
+        "reason": reason,
         "retry": "never",
         "request_id": request_id,
     }

@@ -12,7 +12,9 @@ from cell.api.admission import Admission
 from cell.api.errors import answer_problems
 from cell.api.history import history_routes
 from cell.api.openapi import openapi_document
+from cell.api.proofs import PublishedKeys, proof_routes
 from cell.api.responses import AsgiApp, Identified, Receive, Responder, Send, request_id_in
+from cell.api.statement_routes import statement_routes
 from cell.api.tokens import TokenVerifier
 from cell.api.wallet_routes import WalletRoutes
 from cell.lanes import Lanes
@@ -28,6 +30,7 @@ def vendor_application(
     admission: Admission,
     lanes: Lanes,
     queries: Queries,
+    keys: PublishedKeys,
     telemetry: Telemetry,
     is_ready: Callable[[], bool],
     deadline_default_ms: int,
@@ -38,6 +41,8 @@ def vendor_application(
     answer_problems(app, responder)
     answer_lost_database(app, responder)
     app.include_router(history_routes(tokens=tokens, admission=admission, queries=queries))
+    app.include_router(statement_routes(tokens=tokens, admission=admission, queries=queries))
+    app.include_router(proof_routes(cell_id=cell_id, tokens=tokens, admission=admission, queries=queries, keys=keys))
 
     @app.get("/healthz", include_in_schema=False)
     async def show_health() -> dict[str, str]:

@@ -14,6 +14,7 @@ import orjson
 
 from cell.ledger.commands import ChangeWallet, Command, Credit, Debit, OpenWallet, Reverse, SendTransfer
 from cell.ledger.model import Recorded
+from cell.ledger.posting import NO_CURRENCY
 from cell.queries import BalanceAt
 from cell.store.reads import StoredEntry
 from cell.store.wallet_reader import StoredWallet
@@ -201,7 +202,7 @@ def entry_answer_of(entry: StoredEntry, *, shows_details: bool) -> dict[str, Any
         "wallet_id": entry.wallet_id,
         "kind": entry.kind,
         "amount": (entry.requested_amount or 0) if refused else _amount_of(entry),
-        "currency": entry.currency,
+        "currency": NO_CURRENCY if entry.status_after == "unopened" else entry.currency,
         "delta": entry.amount,
         "held_delta": entry.held_delta,
         "balance_after": entry.balance_after,
@@ -218,7 +219,9 @@ def entry_answer_of(entry: StoredEntry, *, shows_details: bool) -> dict[str, Any
         "reason": entry.reason,
         "requested_kind": entry.requested_kind,
         "requested_amount": entry.requested_amount,
+        "subject_id": entry.subject_id,
         "subject_vendor_id": entry.subject_vendor_id,
+        "expires_at": None if entry.expires_at is None else instant_text(instant_us_of(entry.expires_at)),
     }
     answer |= _subject_of(entry)
     if shows_details:

@@ -16,7 +16,9 @@ from psycopg.rows import TupleRow
 
 from cell.ledger.invariants import FINDINGS_MAX, AuditedEntry, AuditedWallet, Finding, LogAudit, is_wallet_account
 from cell.store import arrays
+from cell.store.checkpoint_audit import check_checkpoints
 from contract.chain import CanonicalEntry
+from contract.signing import PublicKeys
 from contract.values import value
 
 PAGE = 500
@@ -144,8 +146,8 @@ class _Snapshot:
                 await asyncio.sleep(0)
 
 
-async def audit(database_url: str, *, cell: str, is_full: bool) -> AuditReport:
-    """Check the whole cell in one REPEATABLE READ snapshot.
+async def audit(database_url: str, *, cell: str, is_full: bool, checkpoint_keys: PublicKeys) -> AuditReport:
+    """Check the whole cell in one REPEATABLE READ snapshot; in full, checkpoints too, by keys that are trusted.
 
     Raises:
         psycopg.Error: the database cannot be reached.
@@ -163,6 +165,7 @@ async def audit(database_url: str, *, cell: str, is_full: bool) -> AuditReport:
         await _check_sums(snapshot)
         if is_full:
             await _check_logs(snapshot)
+            snapshot.checked["checkpoints"] = await check_checkpoints(snapshot, checkpoint_keys)
         totals = await _check_trial_balance(snapshot, is_full=is_full)
         await _check_rows(snapshot)
     return AuditReport(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import Connection
 
 from cell.store.audit import AuditReport, audit
@@ -14,6 +15,9 @@ from cellwallet.local.scratch import ScratchCluster
 from contract.slots import SLOTS
 
 _numbers = itertools.count(1)
+
+CELL_KEY = Ed25519PrivateKey.generate()
+"""What every cell under test signs with."""
 
 
 class CellDatabase:
@@ -60,7 +64,8 @@ class CellDatabase:
             yield connection
 
     async def audit(self, *, is_full: bool = True) -> AuditReport:
-        return await audit(self.app_url, cell="cell-a", is_full=is_full)
+        keys = {"cell:cell-a": CELL_KEY.public_key()}
+        return await audit(self.app_url, cell="cell-a", is_full=is_full, checkpoint_keys=keys)
 
     async def assert_clean(self) -> AuditReport:
         for is_full in (False, True):

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from cell_databases import CellDatabase
+from cell_databases import CELL_KEY, CellDatabase
 from cell_stores import postgres_ledger
 from cell_waiting import until
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,11 +20,12 @@ from platform_keys import bearer, token
 
 from cell.api.admission import Admission
 from cell.api.application import vendor_application
+from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
 from cell.lanes import LaneLimits, Lanes
 from cell.queries import Queries
 from cell.telemetry import AccessLog, Metrics, Telemetry
-from contract.configuration import CellConfiguration
+from contract.configuration import CellConfiguration, PublicKey
 from contract.ids import wallet_id_of
 from contract.scopes import AUDIENCE, VENDOR_SCOPES
 from contract.signing import public_jwk
@@ -50,6 +51,7 @@ class RunningCell:
         self._stop: asyncio.Event
         self._admission = Admission()
         self._tokens = vendor_tokens(audience=AUDIENCE)
+        self._keys = PublishedKeys()
         self._version = 0
 
     def start(self) -> None:
@@ -110,6 +112,7 @@ class RunningCell:
             admission=self._admission,
             lanes=self.lanes,
             queries=queries,
+            keys=self._keys,
             telemetry=Telemetry(metrics=metrics, access_log=log, tracing=None),
             is_ready=lambda: self.lanes.are_connected,
             deadline_default_ms=5_000,
@@ -136,9 +139,11 @@ class RunningCell:
             version=self._version,
             issued_at="2027-01-15T08:00:00.000000Z",
             jwks={"keys": [public_jwk(self.issuer.public_key(), key_id="issuer-1")]},
+            peers={CELL: PublicKey.model_validate(public_jwk(CELL_KEY.public_key(), key_id=f"cell:{CELL}"))},
             **fields,
         )
         self._tokens.configure(configuration)
+        self._keys.configure(configuration)
         self._admission.configure(configuration, time.monotonic())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from cell_databases import CellDatabase, CellDatabases
+from cell_databases import CELL_KEY, CellDatabase, CellDatabases
 from cell_stores import postgres_ledger
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_book import Book
@@ -15,6 +15,7 @@ from platform_keys import bearer, token
 from cell.api.admin import admin_application
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys
+from cell.background.checkpoints import Checkpoints
 from cell.commit import commit
 from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
@@ -87,13 +88,13 @@ def places(report: AuditReport) -> set[Place]:
 
 async def test_a_clean_ledger_is_clean(ledger: CellDatabase) -> None:
     report = await ledger.assert_clean()
-    assert report.checked == {"wallets": 3, "entries": 12, "accounts": 2}
+    assert report.checked == {"wallets": 3, "entries": 12, "checkpoints": 0, "accounts": 2}
     assert {currency: total["wallets"] for currency, total in report.totals.items()} == {"EUR": 90, "USD": 7}
     assert report.totals["EUR"]["accounts"] == {"clearing:acme": -90}
 
 
 async def test_an_empty_cell_is_clean(database: CellDatabase) -> None:
-    assert (await database.assert_clean()).checked == {"accounts": 0}
+    assert (await database.assert_clean()).checked == {"checkpoints": 0, "accounts": 0}
 
 
 async def test_a_folded_ledger_is_clean(ledger: CellDatabase) -> None:
@@ -324,6 +325,8 @@ async def asked_of_the_admin_api(database: CellDatabase) -> dict[str, Any]:
         database_url=database.app_url,
         tokens=admin_tokens(audience="cellwallet", control_plane_keys=usable_keys(jwks)),
         units=UnitStore(database.app_url, cell_id="cell-a"),
+        checkpoints=Checkpoints(database.app_url, cell="cell-a", key=CELL_KEY, kept=2),
+        checkpoint_keys={"cell:cell-a": CELL_KEY.public_key()},
         responder=Responder(cell_id="cell-a"),
         status=dict,
         metrics_text=bytes,

@@ -50,6 +50,10 @@ GROUP_TRANSITIONS: dict[GroupState, frozenset[GroupState]] = {
 }
 
 
+TOO_LATE = Reason.DEADLINE_MUST_NOT_PASS.value
+"""Why a leg that never answered was not waited for any longer."""
+
+
 def start_group(view: View, anchor: Wallet, command: StartGroup, now_us: Instant) -> Outcome:
     local = {leg.wallet_id: leg for leg in command.legs if is_local(view, leg.wallet_id)}
     if len(local) < len(command.legs) and not command.may_leave:
@@ -106,17 +110,18 @@ def decide_group(view: View, command: DecideGroup, now_us: Instant) -> Marked | 
     if not GROUP_TRANSITIONS[group.state]:
         return Marked(changes=NOTHING)
     legs = tuple(_answered(leg, command) for leg in group.legs)
-    decision = _decision(legs, is_late=now_us > group.decide_by_us)
+    is_late = now_us > group.decide_by_us
+    decision = _decision(legs, is_late=is_late)
     if decision == "preparing":
         return Marked(changes=Changes(groups=(replace(group, legs=legs),)))
+    if is_late:
+        legs = tuple(replace(leg, reason=TOO_LATE) if leg.state == "asked" else leg for leg in legs)
     ended = [_end_here(view, leg, group, decision, command, now_us) for leg in legs]
     legs = tuple(
         replace(leg, state=decision) if end is not None or leg.state == "refused" else leg
         for leg, end in zip(legs, ended, strict=True)
     )
-    decided = replace(
-        group, state=decision, legs=_with_reasons(legs, group, command), is_finished=_is_over(legs), details=None
-    )
+    decided = replace(group, state=decision, legs=legs, is_finished=_is_over(legs), details=None)
     return Marked(changes=together([end for end in ended if end is not None], groups=(decided,)))
 
 
@@ -321,12 +326,6 @@ def _decision(legs: Iterable[Leg], *, is_late: bool) -> GroupState:
 
 def _is_over(legs: Iterable[Leg]) -> bool:
     return all(leg.state in {"confirmed", "cancelled"} for leg in legs)
-
-
-def _with_reasons(legs: tuple[Leg, ...], group: Group, command: DecideGroup) -> tuple[Leg, ...]:
-    """Why it was cancelled stays known, on the leg that refused."""
-    reasons = {leg.wallet_id: leg.reason for leg in group.legs if leg.reason} | dict(command.refused)
-    return tuple(replace(leg, reason=reasons.get(leg.wallet_id)) for leg in legs)
 
 
 def together(parts: Iterable[Accepted], **more: Any) -> Changes:

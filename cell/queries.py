@@ -83,7 +83,7 @@ class Queries:
         sighting = await self._sighting_of(wallet_id)
         wallet = sighting.wallet
         if wallet is None:
-            elsewhere = refuseabsent(wallet_id, sighting.unit_state, sighting.exile)
+            elsewhere = refuse_absent(wallet_id, sighting.unit_state, sighting.exile)
             return elsewhere or absent(wallet_id)
         if owner_types is not None and wallet.owner_type not in owner_types:
             return Problem(

@@ -23,6 +23,7 @@ EntryKind = Literal[
     "refund",
     "refused",
 ]
+HoldState = Literal["open", "captured", "released", "expired"]
 
 
 class Answer(BaseModel):
@@ -87,6 +88,26 @@ class PostingAnswer(Answer):
     to_wallet_id: str | None = None
     state: str | None = None
     original_transaction_id: str | None = None
+
+
+class HoldAnswer(Answer):
+    """Money set aside. One whose time is over is `expired`, also in the moment before its money is given back."""
+
+    hold_id: str
+    wallet_id: str
+    vendor_id: str
+    amount: int
+    captured: int
+    remaining: int
+    """What is still set aside."""
+    state: HoldState
+    placed_at: str
+    expires_at: str | None
+
+
+class HoldsAnswer(Answer):
+    holds: list[HoldAnswer]
+    next_cursor: str | None
 
 
 class EntryAnswer(Answer):

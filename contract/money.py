@@ -39,6 +39,16 @@ def is_currency(code: str) -> bool:
     return code in MINOR_UNIT_DIGITS
 
 
+def decimal_text(amount: int, currency: str) -> str:
+    """`-123456, "EUR"` -> `"-1234.56"`, for programs that know no minor units."""
+    digits = MINOR_UNIT_DIGITS[currency]
+    sign = "-" if amount < 0 else ""
+    if digits == 0:
+        return f"{sign}{abs(amount)}"
+    whole, rest = divmod(abs(amount), 10**digits)
+    return f"{sign}{whole}.{rest:0{digits}d}"
+
+
 def amount_text(amount: int, currency: str) -> str:
     """`123456, "EUR"` -> `"1,234.56"`, for people."""
     digits = MINOR_UNIT_DIGITS[currency]

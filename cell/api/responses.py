@@ -54,6 +54,12 @@ def deadline_ms_of(raw: bytes | None, *, default_ms: int) -> int | Problem:
     )
 
 
+def authorization_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The one Authorization header. Of several nobody can say which is meant, so together they are no valid one."""
+    given = [text for name, text in headers if name == b"authorization"]
+    return given[0] if len(given) == 1 else b"" if given else None
+
+
 class Responder:
     """Writes answers of one cell."""
 

@@ -46,6 +46,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("GET", wallet),
         ("GET", f"{wallet}/balance"),
         ("GET", f"{wallet}/entries"),
+        ("GET", f"{wallet}/statement"),
         ("GET", f"{wallet}/transactions/{{transaction_id}}"),
         ("GET", "/v1/owners/{type}/{ref}/wallets"),
     }

@@ -81,7 +81,7 @@ async def test_a_slow_statement_is_not_asked_twice(queries: Queries) -> None:
 
     started_s = time.monotonic()
     with pytest.raises(StoreLostError):
-        await queries._ask(ask)
+        await queries.ask(ask)
     assert asked == 1
     assert time.monotonic() - started_s < 10
 

@@ -26,7 +26,7 @@ from router.request import BodyTooLongError, Request, VendorLeftError, read_body
 from router.routing.choice import Forward, choose_instances
 from router.routing.directory import Directory
 from router.routing.health import FleetHealth
-from router.routing.request_head import Head, Kind, NoRoute, parse_head
+from router.routing.request_head import Head, Kind, NoRoute, named_cell, parse_head, unknown_cell
 from router.tracing import Tracing
 
 _log = structlog.get_logger("router")
@@ -115,6 +115,8 @@ class Proxy:
             return unreachable(request, "The router has no map yet.")
         if head.route.kind is Kind.OWNER:
             return await wallets_of_owner(request, self._delivery, directory)
+        if head.route.kind is Kind.NAMED_CELL:
+            return await self._from_named_cell(request, directory)
         return await self._from_any_cell(request, directory)
 
     async def _opened(self, request: Request) -> Answer:
@@ -126,6 +128,17 @@ class Proxy:
         request.method = "PUT"
         request.target = b"/v1/wallets/%b%b%b" % (wallet_id.encode(), question_mark, query)
         return await self._delivery.to_wallet(request, WalletId(wallet_id))
+
+    async def _from_named_cell(self, request: Request, directory: Directory) -> Answer:
+        name = named_cell(request.target.partition(b"?")[2].decode("latin-1"))
+        if isinstance(name, Problem):
+            return self._ill_formed(request, name)
+        if name is None:
+            return await self._from_any_cell(request, directory)
+        cell = next((cell for cell in directory.cells if cell.id == name), None)
+        if cell is None:
+            return self._ill_formed(request, unknown_cell("must be a cell of this fleet"))
+        return await self._delivery.to_cell(request, cell)
 
     async def _from_any_cell(self, request: Request, directory: Directory) -> Answer:
         """The first answer of a cell that is in reach."""

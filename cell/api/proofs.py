@@ -101,15 +101,17 @@ def proof_routes(
     )
     async def list_checkpoints(
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
-        cursor: Annotated[str | None, Query(max_length=200)] = None,
+        cursor: Annotated[str | None, Query(max_length=200, description="Of the same cell.")] = None,
         order: Order = "desc",
         cell: CellInQuery = None,
     ) -> Response:
         if cell not in {None, cell_id}:
             raise ProblemRaised(_malformed("cell", f"must be {cell_id}, whom you ask"))
-        page = await proofs.checkpoints(limit=limit, order=order, after=None if cursor is None else _number(cursor))
+        page = await proofs.checkpoints(
+            limit=limit, order=order, after=None if cursor is None else _number(cursor, cell_id)
+        )
         documents = [orjson.Fragment(document) for document in page.documents]
-        return _json({"cell": cell_id, "checkpoints": documents, "next_cursor": _cursor(page.last_number)})
+        return _json({"cell": cell_id, "checkpoints": documents, "next_cursor": _cursor(page.last_number, cell_id)})
 
     @router.get(
         "/v1/keys", response_model=KeysAnswer, summary="Public keys of the fleet", dependencies=[Depends(reader)]
@@ -140,18 +142,20 @@ def _json(answer: dict[str, Any]) -> Response:
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-def _cursor(number: int | None) -> str | None:
-    return None if number is None else base64.urlsafe_b64encode(str(number).encode()).rstrip(b"=").decode()
+def _cursor(number: int | None, cell_id: str) -> str | None:
+    """Names its cell: behind a router, the next page could be asked of another."""
+    return None if number is None else base64.urlsafe_b64encode(f"{cell_id}.{number}".encode()).rstrip(b"=").decode()
 
 
-def _number(cursor: str) -> int:
+def _number(cursor: str, cell_id: str) -> int:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (ValueError, binascii.Error):
         text = ""
-    if _NUMBER.fullmatch(text) is None:
-        raise ProblemRaised(_malformed("cursor", "must be a next_cursor of an earlier page"))
-    return int(text)
+    maker, _, number = text.partition(".")
+    if maker != cell_id or _NUMBER.fullmatch(number) is None:
+        raise ProblemRaised(_malformed("cursor", "must be a next_cursor of an earlier page of this cell"))
+    return int(number)
 
 
 def _malformed(parameter: str, message: str) -> Problem:

@@ -8,7 +8,7 @@ import re
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
-from contract.ids import NAME_PATTERN, OWNER_REF_PATTERN, WalletId
+from contract.ids import CELL_PATTERN, NAME_PATTERN, OWNER_REF_PATTERN, CellId, WalletId
 from contract.problems import Problem
 from contract.reasons import Reason
 from contract.values import value
@@ -23,6 +23,8 @@ class Kind(StrEnum):
     """Goes to every cell."""
     ANY_CELL = "any_cell"
     """Goes to any cell that answers."""
+    NAMED_CELL = "named_cell"
+    """Goes to the cell that the query names, or to any that answers."""
     OWN = "own"
     """Answered by the router itself."""
 
@@ -58,6 +60,8 @@ _SEGMENTS = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _REF_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _OWNER_TYPE = re.compile(NAME_PATTERN)
 _OWNER_REF = re.compile(OWNER_REF_PATTERN)
+
+_CELL = re.compile(CELL_PATTERN)
 
 _ID_FLAW = "Ids in the path must be canonical lower-case UUIDs."
 
@@ -97,6 +101,8 @@ WALLET_ROUTES: dict[tuple[str | None, bool, str | None], Methods] = {
 
 FIXED_ROUTES: dict[str, Methods] = {
     "/v1/wallets": _methods("/v1/wallets", "POST", kind=Kind.OPENING),
+    "/v1/checkpoints": _methods("/v1/checkpoints", "GET", kind=Kind.NAMED_CELL),
+    "/v1/keys": _methods("/v1/keys", "GET", kind=Kind.ANY_CELL),
     "/docs": _methods("/docs", "GET", kind=Kind.ANY_CELL),
     "/openapi.json": _methods("/openapi.json", "GET", kind=Kind.ANY_CELL),
     "/healthz": _methods("/healthz", "GET", kind=Kind.OWN),
@@ -119,6 +125,24 @@ def parse_head(method: str, raw_path: str) -> Head | NoRoute:
     if route is None:
         return _no_method(methods)
     return Head(route=route, wallet_id=WalletId(wallet_id))
+
+
+def named_cell(query: str) -> CellId | Problem | None:
+    """Whom the query names; a name is never encoded, for its letters need no encoding."""
+    named = [text.removeprefix("cell=") for text in query.split("&") if text.startswith("cell=")]
+    if not named:
+        return None
+    if len(named) > 1 or _CELL.fullmatch(named[0]) is None:
+        return unknown_cell("must be the name of one cell")
+    return CellId(named[0])
+
+
+def unknown_cell(message: str) -> Problem:
+    return Problem(
+        reason=Reason.REQUEST_MUST_BE_WELL_FORMED,
+        detail=f"cell: {message}",
+        facts={"errors": [{"pointer": "", "parameter": "cell", "message": message}]},
+    )
 
 
 def _parse_rare(method: str, raw_path: str) -> Head | NoRoute:

@@ -23,7 +23,7 @@ PATIENCE_S = 0.03
 
 WALLET_TARGET = re.compile(r"/v1/wallets/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[a-z0-9-]+){0,3}(\?[!\"$-~]*)?")
 OTHER_TARGET = re.compile(
-    r"/v1/owners/[a-z][a-z0-9_]{0,31}/[^/]+/wallets(\?[!\"$-~]*)?|/docs(\?.*)?|/openapi\.json(\?.*)?"
+    r"/v1/owners/[a-z][a-z0-9_]{0,31}/[^/]+/wallets(\?[!\"$-~]*)?|/v1/(checkpoints|keys)(\?.*)?|/docs(\?.*)?|/openapi\.json(\?.*)?"
 )
 TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 

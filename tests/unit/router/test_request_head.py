@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.ids import UUID_PATTERN
+from contract.problems import Problem
 from contract.reasons import Reason
-from router.routing.request_head import WALLET_ROUTES, Head, Kind, NoRoute, parse_head
+from router.routing.request_head import WALLET_ROUTES, Head, Kind, NoRoute, named_cell, parse_head
 
 ID = "9f0c3f64-5717-4562-b3fc-2c963f66afa6"
 ITEM = "00000000-0000-7000-8000-0000000000ff"
@@ -39,6 +40,8 @@ ROUTES = [
     ("POST", f"{WALLET}/groups", Kind.WALLET, True),
     ("GET", f"{WALLET}/groups/{ITEM}", Kind.WALLET, False),
     ("GET", f"{WALLET}/proof", Kind.WALLET, False),
+    ("GET", "/v1/checkpoints", Kind.NAMED_CELL, False),
+    ("GET", "/v1/keys", Kind.ANY_CELL, False),
     ("GET", "/docs", Kind.ANY_CELL, False),
     ("GET", "/openapi.json", Kind.ANY_CELL, False),
     ("GET", "/healthz", Kind.OWN, False),
@@ -189,3 +192,18 @@ def test_whatever_comes_is_judged(method: str, path: str) -> None:
         assert path.startswith(f"/v1/wallets/{answer.wallet_id}")
         assert answer.flaw is None
         assert re.fullmatch(r"[a-z0-9/-]+", path)
+
+
+@pytest.mark.parametrize(
+    ("query", "cell"),
+    [("", None), ("limit=2", None), ("cell=cell-1", "cell-1"), ("limit=2&cell=b&order=asc", "b"), ("xcell=b", None)],
+)
+def test_a_query_may_name_a_cell(query: str, cell: str | None) -> None:
+    assert named_cell(query) == cell
+
+
+@pytest.mark.parametrize("query", ["cell=", "cell=Cell", "cell=a&cell=b", "cell=%61", "cell=a/b", "cell=" + "a" * 33])
+def test_what_names_no_one_cell_is_refused(query: str) -> None:
+    problem = named_cell(query)
+    assert isinstance(problem, Problem)
+    assert problem.reason is Reason.REQUEST_MUST_BE_WELL_FORMED

@@ -219,6 +219,27 @@ class KeysAnswer(Answer):
     keys: list[dict[str, Any]]
 
 
+class LegAnswer(Answer):
+    """`amount` is what the wallet's balance changes by."""
+
+    wallet_id: str
+    amount: int
+    state: Literal["asked", "prepared", "refused", "confirmed", "cancelled"]
+    reason: str | None
+
+
+class GroupAnswer(Answer):
+    """`is_finished` says whether every leg has followed the decision."""
+
+    transaction_id: str
+    wallet_id: str
+    currency: str
+    state: Literal["preparing", "confirmed", "cancelled"]
+    is_finished: bool
+    started_at: str
+    legs: list[LegAnswer]
+
+
 class ProblemAnswer(Answer):
     """RFC 9457, `application/problem+json`; `retry` says whether the same id may be sent again."""
 

@@ -12,6 +12,11 @@ METADATA_DEPTH_MAX = 3
 METADATA_MAX_BYTES = 4_096
 DESCRIPTION_MAX = 500
 REFERENCE_MAX = 140
+LEGS_MAX = 50
+HOLD_DEFAULT_S = 604_800
+"""A week."""
+HOLD_MAX_S = 7_776_000
+"""Ninety days."""
 
 
 def _must_be_known(code: str) -> str:
@@ -46,6 +51,12 @@ def _must_hold_no_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must hold no NUL character")
     return text
+
+
+def _must_not_be_zero(amount: int) -> int:
+    if amount == 0:
+        raise ValueError("must not be zero")
+    return amount
 
 
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency.")]
@@ -129,3 +140,65 @@ class TransferBody(Body):
     currency: CurrencyCode
     description: Description | None = None
     metadata: Metadata | None = None
+
+
+HoldSeconds = Annotated[
+    int, Field(ge=1, le=HOLD_MAX_S, description=f"Seconds from now until the hold expires, at most {HOLD_MAX_S:,}.")
+]
+
+
+class PlaceHoldBody(Body):
+    """The hold's id is the transaction's."""
+
+    transaction_id: Uuid
+    amount: Amount
+    currency: CurrencyCode
+    expires_in_s: HoldSeconds = HOLD_DEFAULT_S
+    description: Description | None = None
+    metadata: Metadata | None = None
+
+
+class CaptureBody(Body):
+    transaction_id: Uuid
+    amount: Amount | None = None
+    """None = all that remains."""
+    final: bool = True
+    """Whether what remains afterwards is released."""
+
+
+class TransactionBody(Body):
+    """What needs nothing but an id of its own."""
+
+    transaction_id: Uuid
+
+
+class ExtendBody(Body):
+    transaction_id: Uuid
+    expires_in_s: HoldSeconds
+
+
+class LegBody(Body):
+    wallet_id: Uuid
+    amount: Annotated[
+        int,
+        Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX, description="What the balance changes by; minor units, never zero."),
+        AfterValidator(_must_not_be_zero),
+    ]
+
+
+class GroupBody(Body):
+    """Legs over several wallets, all or none; their amounts add up to zero."""
+
+    transaction_id: Uuid
+    currency: CurrencyCode
+    legs: Annotated[list[LegBody], Field(min_length=2, max_length=LEGS_MAX)]
+    description: Description | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _must_balance(self) -> "GroupBody":
+        if sum(leg.amount for leg in self.legs) != 0:
+            raise ValueError("the amounts of the legs must add up to zero")
+        if len({leg.wallet_id for leg in self.legs}) < len(self.legs):
+            raise ValueError("no wallet may have two legs")
+        return self

@@ -17,7 +17,7 @@ from psycopg.pq import ConnStatus
 from psycopg.rows import TupleRow
 
 from cell.ledger.footprint import Footprint
-from cell.ledger.model import Exile, Recorded, TransactionKey, UnitState, Wallet
+from cell.ledger.model import Exile, TransactionKey, UnitState, Wallet
 from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
@@ -43,6 +43,7 @@ from cell.store.statements import (
     entry_columns,
     name_columns,
     opened_columns,
+    recorded_of,
     wallet_columns,
 )
 from contract.ids import WalletId
@@ -180,7 +181,7 @@ class PostgresSession:
         await pipeline.sync()
         loaded = Loaded(
             wallets={row[0]: _wallet(row) for row in await wallets.fetchall()},
-            recorded={record.key: record for record in map(_recorded, await recorded.fetchall())},
+            recorded={record.key: record for record in map(recorded_of, await recorded.fetchall())},
             reversed_amounts={
                 TransactionKey(*row[:3]): row[3] for row in (await reversed_.fetchall() if reversed_ else ())
             },
@@ -325,24 +326,4 @@ def _wallet(row: TupleRow) -> Wallet:
         frozen_by=row[11],
         blocked_by=row[12],
         pinned=row[13],
-    )
-
-
-def _recorded(row: TupleRow) -> Recorded:
-    return Recorded(
-        key=TransactionKey(row[0], row[1], row[2]),
-        kind=row[3],
-        requested_amount=row[4],
-        amount=row[5],
-        currency=row[6],
-        terms=row[7],
-        reason=row[8],
-        posted_at_us=row[9],
-        seq=row[10],
-        delta=row[11],
-        held_delta=row[12],
-        balance_after=row[13],
-        held_after=row[14],
-        overdraft_limit_after=row[15],
-        hash=row[16],
     )

@@ -5,7 +5,9 @@ Each takes whole columns as arrays, so its text is one text for every batch and 
 
 from collections.abc import Sequence
 
-from cell.ledger.model import Entry, OpenedWallet, Recorded, Wallet
+from psycopg.rows import TupleRow
+
+from cell.ledger.model import Entry, OpenedWallet, Recorded, TransactionKey, Wallet
 from cell.store.arrays import Array, byteas, instants, int4s, int8s, texts, uuids
 
 PROBE = """
@@ -207,4 +209,25 @@ def opened_columns(opened: Sequence[OpenedWallet]) -> tuple[Array, ...]:
         byteas([wallet.head_hash for wallet in wallets]),
         instants([wallet.posted_at_us for wallet in wallets]),
         texts([one.metadata for one in opened]),
+    )
+
+
+def recorded_of(row: TupleRow) -> Recorded:
+    """A row of SELECT_RECORDED."""
+    return Recorded(
+        key=TransactionKey(row[0], row[1], row[2]),
+        kind=row[3],
+        requested_amount=row[4],
+        amount=row[5],
+        currency=row[6],
+        terms=row[7],
+        reason=row[8],
+        posted_at_us=row[9],
+        seq=row[10],
+        delta=row[11],
+        held_delta=row[12],
+        balance_after=row[13],
+        held_after=row[14],
+        overdraft_limit_after=row[15],
+        hash=row[16],
     )

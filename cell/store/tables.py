@@ -46,6 +46,10 @@ def _id() -> Uuid[str]:
     return Uuid(as_uuid=False)
 
 
+_SOON = text("clock_timestamp() + interval '10 seconds'")
+"""When a loop looks at what a request has begun: it is finished within the request as a rule."""
+
+
 wallets = Table(
     "wallets",
     metadata,
@@ -193,7 +197,7 @@ transfers = Table(
     Column("details", Text),
     Column("sent_at", _instant(), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp() + interval '10 seconds'")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=_SOON),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
     Index("transfers_open", "next_attempt_at", postgresql_where=text("state = 'in_transit'")),
 )
@@ -214,7 +218,7 @@ groups = Table(
     Column("started_at", _instant(), nullable=False),
     Column("decide_by", _instant(), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt_at", _instant(), nullable=False, server_default=text("clock_timestamp() + interval '10 seconds'")),
+    Column("next_attempt_at", _instant(), nullable=False, server_default=_SOON),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
     Index("groups_open", "next_attempt_at", postgresql_where=text("NOT is_finished")),
 )

@@ -1,0 +1,138 @@
+"""What is still open between cells, and when it is tried again: the questions and marks of the loops that finish it.
+
+Scheduling (`attempts`, `next_attempt_at`) is no money and no state: it is written past the write path.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from cell.ledger.model import Group, Hold, Recorded, TransactionKey, Transfer
+from cell.ports import StoreLostError
+from cell.store import arrays
+from cell.store.promises import SELECT_GROUPS, SELECT_TRANSFERS, group_of, hold_of, key_columns, transfer_of
+from cell.store.statements import SELECT_RECORDED, recorded_of
+
+BACKOFF_MAX_S: Final = 30
+
+DUE_TRANSFERS: Final = """
+SELECT wallet_id, vendor_id, transaction_id, transfer_id, to_wallet_id, amount, currency, state, details, sent_at
+FROM transfers WHERE state = 'in_transit' AND next_attempt_at <= clock_timestamp()
+ORDER BY next_attempt_at LIMIT %s
+"""
+
+DUE_GROUPS: Final = """
+SELECT wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details, started_at,
+       decide_by
+FROM groups WHERE NOT is_finished AND next_attempt_at <= clock_timestamp() ORDER BY next_attempt_at LIMIT %s
+"""
+
+OLD_LEGS: Final = """
+SELECT wallet_id, vendor_id, hold_id, kind, amount, captured, remaining, state, placed_at, expires_at, terms
+FROM holds WHERE state = 'open' AND kind <> 'vendor' AND placed_at < clock_timestamp() - make_interval(secs => %s)
+ORDER BY placed_at LIMIT %s
+"""
+
+GROUP_BY_ID: Final = """
+SELECT wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details, started_at,
+       decide_by
+FROM groups WHERE wallet_id = %s AND group_id = %s
+"""
+
+LATER: Final = """
+UPDATE {table} t SET attempts = attempts + 1,
+    next_attempt_at = clock_timestamp()
+        + make_interval(secs => least(%s, 0.2 * 2 ^ least(attempts, 10)) * (0.5 + random() / 2))
+FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, transaction_id)
+WHERE (t.wallet_id, t.vendor_id, t.transaction_id) = (k.wallet_id, k.vendor_id, k.transaction_id)
+"""
+
+OPEN: Final = """
+SELECT (SELECT count(*) FROM transfers WHERE state = 'in_transit'),
+       (SELECT count(*) FROM groups WHERE NOT is_finished),
+       (SELECT extract(epoch FROM clock_timestamp() - least(
+            (SELECT min(sent_at) FROM transfers WHERE state = 'in_transit'),
+            (SELECT min(started_at) FROM groups WHERE NOT is_finished)))::float8)
+"""
+
+
+class SagaStore:
+    """One connection, made when it is needed and again when it was lost; its callers take turns."""
+
+    def __init__(self, database_url: str, *, name: str, connect_timeout_s: int = 3) -> None:
+        self._database_url = database_url
+        self._options = f"-c application_name=cell-saga:{name} -c timezone=UTC -c statement_timeout=5000"
+        self._connect_timeout_s = connect_timeout_s
+        self._connection: AsyncConnection[TupleRow] | None = None
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def due_transfers(self, limit: int) -> list[Transfer]:
+        return [transfer_of(row) for row in await self._ask(DUE_TRANSFERS, limit)]
+
+    async def due_groups(self, limit: int) -> list[Group]:
+        return [group_of(row) for row in await self._ask(DUE_GROUPS, limit)]
+
+    async def old_legs(self, *, older_than_s: float, limit: int) -> list[Hold]:
+        """Prepared legs that have waited so long for news of their coordinator."""
+        return [hold_of(row) for row in await self._ask(OLD_LEGS, older_than_s, limit)]
+
+    async def transfer(self, key: TransactionKey) -> Transfer | None:
+        rows = await self._ask(SELECT_TRANSFERS, *key_columns([key]))
+        return transfer_of(rows[0]) if rows else None
+
+    async def group(self, key: TransactionKey) -> Group | None:
+        rows = await self._ask(SELECT_GROUPS, *key_columns([key]))
+        return group_of(rows[0]) if rows else None
+
+    async def recorded(self, key: TransactionKey) -> Recorded | None:
+        rows = await self._ask(SELECT_RECORDED, *key_columns([key]))
+        return recorded_of(rows[0]) if rows else None
+
+    async def group_by_id(self, wallet_id: str, group_id: str) -> Group | None:
+        rows = await self._ask(GROUP_BY_ID, wallet_id, group_id)
+        return group_of(rows[0]) if rows else None
+
+    async def try_later(self, table: str, keys: Sequence[TransactionKey]) -> None:
+        """Each is tried again after a while that doubles with its attempts."""
+        if table not in {"transfers", "groups"}:
+            raise ValueError(table)
+        if keys:
+            await self._ask(LATER.format(table=table), BACKOFF_MAX_S, *key_columns(keys))
+
+    async def open(self) -> tuple[int, int, float]:
+        """Transfers and groups that are not finished, and the age in seconds of the oldest of them."""
+        ((transfers, groups, age_s),) = await self._ask(OPEN)
+        return transfers, groups, age_s or 0.0
+
+    async def _ask(self, statement: str, *arguments: object) -> list[TupleRow]:
+        """A broken connection is replaced once before anybody is told.
+
+        Raises:
+            StoreLostError: the database cannot be reached.
+
+        """
+        for is_last_try in (False, True):
+            try:
+                connection = self._connection or await self._connect()
+                cursor = connection.cursor(binary=True)
+                await cursor.execute(statement.encode(), arguments)
+                return await cursor.fetchall() if cursor.description else []
+            except psycopg.Error as error:
+                await self.close()
+                if is_last_try:
+                    raise StoreLostError(str(error).strip()) from error
+        raise AssertionError("unreachable")
+
+    async def _connect(self) -> AsyncConnection[TupleRow]:
+        self._connection = await AsyncConnection.connect(
+            self._database_url, autocommit=True, options=self._options, connect_timeout=self._connect_timeout_s
+        )
+        arrays.register(self._connection)
+        return self._connection

@@ -55,7 +55,7 @@ class NoRoute:
 Methods = dict[str, Route]
 
 _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_WALLET_PATH = re.compile(rf"/v1/wallets/({_ID})(?:/([a-z]+)(?:/({_ID})(?:/([a-z]+))?)?)?")
+_WALLET_PATH = re.compile(rf"/v1/wallets/({_ID})(?:/([a-z_]+)(?:/({_ID})(?:/([a-z]+))?)?)?")
 _SEGMENTS = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _REF_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _OWNER_TYPE = re.compile(NAME_PATTERN)
@@ -96,6 +96,12 @@ WALLET_ROUTES: dict[tuple[str | None, bool, str | None], Methods] = {
     ("groups", False, None): _wallet("/groups", "POST"),
     ("groups", True, None): _wallet("/groups/{transaction_id}", "GET"),
     ("proof", False, None): _wallet("/proof", "GET"),
+    # What cells ask of each other; vendors' tokens open none of them.
+    ("incoming_transfers", False, None): _wallet("/incoming_transfers", "POST"),
+    ("group_legs", False, None): _wallet("/group_legs", "POST"),
+    ("group_legs", True, "confirm"): _wallet("/group_legs/{group_id}/confirm", "POST"),
+    ("group_legs", True, "cancel"): _wallet("/group_legs/{group_id}/cancel", "POST"),
+    ("group_decisions", True, None): _wallet("/group_decisions/{group_id}", "GET"),
 }
 """What follows the wallet id: its resource, whether an id follows that, and the verb after it."""
 

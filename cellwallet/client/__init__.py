@@ -28,6 +28,7 @@ from cellwallet.client.results import (
     Problem,
     Refused,
     RefusedError,
+    Statement,
     Wallet,
     accepted,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Refused",
     "RefusedError",
     "Retries",
+    "Statement",
     "TryAgainLaterError",
     "Wallet",
     "accepted",

@@ -14,13 +14,15 @@ from urllib.parse import quote
 import uuid_utils
 from pydantic import TypeAdapter
 
-from cellwallet.client.results import Balance, Entry, EntryPage, OwnedWallets, Posting, Wallet
+from cellwallet.client.results import Balance, Entry, EntryPage, OwnedWallets, Posting, Statement, Wallet
 from contract.headers import CELL, IDEMPOTENT_REPLAYED
 from contract.ids import wallet_id_of
 from contract.values import value
 
 T = TypeVar("T")
 Metadata = dict[str, Any]
+Document = dict[str, Any]
+"""JSON as it came: what is signed must stay as it is."""
 
 
 @value
@@ -49,6 +51,8 @@ class Call(Generic[T]):
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     transaction_id: str | None = None
+    accept: str | None = None
+    """Media type of the answer; none = JSON."""
 
 
 def open_wallet(
@@ -218,9 +222,45 @@ def entries_page(
     return Call(method="GET", path=_wallet_path(wallet_id, "entries"), query=_query(fields), read=_read_entry_page)
 
 
+def statement(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[Statement]:
+    """Opening balance, what changed it, closing balance; all of it, unless `from_` (inclusive) or `to` is given."""
+    fields = {"from": instant_text(from_), "to": instant_text(to)}
+    return Call(method="GET", path=_wallet_path(wallet_id, "statement"), query=_query(fields), read=_read_statement)
+
+
+def statement_csv(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[bytes]:
+    """The same as CSV (RFC 4180, UTF-8), byte for byte as it came."""
+    fields = {"from": instant_text(from_), "to": instant_text(to)}
+    path = _wallet_path(wallet_id, "statement")
+    return Call(method="GET", path=path, query=_query(fields), read=lambda reply: reply.body, accept="text/csv")
+
+
 def transaction(wallet_id: str, transaction_id: str) -> Call[Entry]:
     """The entry that decided this vendor's transaction, a refusal included."""
     return Call(method="GET", path=_wallet_path(wallet_id, "transactions", transaction_id), read=_read_entry)
+
+
+def proof(wallet_id: str, *, checkpoint: int | None = None) -> Call[Document]:
+    """How the wallet stood in a checkpoint, or in the newest, and that it did: to be verified (history.py)."""
+    query = _query({"checkpoint": "latest" if checkpoint is None else str(checkpoint)})
+    return Call(method="GET", path=_wallet_path(wallet_id, "proof"), query=query, read=_read_document)
+
+
+def checkpoints_page(
+    *,
+    cell: str | None = None,
+    order: Literal["asc", "desc"] = "desc",
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[Document]:
+    """One page of what a cell has signed; without a name, of any cell that answers."""
+    fields = {"cell": cell, "order": order, "limit": None if limit is None else str(limit), "cursor": cursor}
+    return Call(method="GET", path="/v1/checkpoints", query=_query(fields), read=_read_document)
+
+
+def keys() -> Call[Document]:
+    """The public keys of the fleet (JWKS), as the platform itself tells them."""
+    return Call(method="GET", path="/v1/keys", read=_read_document)
 
 
 def instant_text(instant: datetime | None) -> str | None:
@@ -274,6 +314,8 @@ _POSTING = TypeAdapter(Posting)
 _BALANCE = TypeAdapter(Balance)
 _ENTRY = TypeAdapter(Entry)
 _ENTRY_PAGE = TypeAdapter(EntryPage)
+_DOCUMENT = TypeAdapter(Document)
+_STATEMENT = TypeAdapter(Statement)
 
 
 def _read_wallet(reply: Reply) -> Wallet:
@@ -303,5 +345,13 @@ def _read_entry(reply: Reply) -> Entry:
     return _ENTRY.validate_json(reply.body)
 
 
+def _read_statement(reply: Reply) -> Statement:
+    return dataclasses.replace(_STATEMENT.validate_json(reply.body), cell=reply.cell)
+
+
 def _read_entry_page(reply: Reply) -> EntryPage:
     return _ENTRY_PAGE.validate_json(reply.body)
+
+
+def _read_document(reply: Reply) -> Document:
+    return _DOCUMENT.validate_json(reply.body)

@@ -69,7 +69,12 @@ class _VendorCalls:
     transfer = _Method(calls.transfer)
     balance = _Method(calls.balance)
     entries_page = _Method(calls.entries_page)
+    statement = _Method(calls.statement)
+    statement_csv = _Method(calls.statement_csv)
     transaction = _Method(calls.transaction)
+    proof = _Method(calls.proof)
+    checkpoints_page = _Method(calls.checkpoints_page)
+    keys = _Method(calls.keys)
 
 
 class Client(_VendorCalls):

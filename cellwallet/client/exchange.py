@@ -123,7 +123,7 @@ def exchange(
 
 def _send(call: Call[Any], token: str, deadline_s: float) -> Send:
     deadline_ms = max(1, min(int(deadline_s * 1000), DEADLINE_MAX_MS))
-    headers = {AUTHORIZATION: f"Bearer {token}", DEADLINE_MS: str(deadline_ms), "Accept": JSON_TYPE}
+    headers = {AUTHORIZATION: f"Bearer {token}", DEADLINE_MS: str(deadline_ms), "Accept": call.accept or JSON_TYPE}
     if call.body is not None:
         headers["Content-Type"] = JSON_TYPE
     return Send(

@@ -1,4 +1,5 @@
-"""Checking a wallet's history without trusting the cell: numbers, instants, sums and the hash chain.
+"""Checking a wallet's history without trusting the cell: numbers, instants, sums, the hash chain, and, with a proof,
+that the chain passes through what the cell signed in a checkpoint.
 
 Everything is recomputed from the public fields of the entries, in the order of seq, by contract/chain.py. Descriptions
 and metadata are not covered: the chain holds a salted hash of them (`sealed`), so that they can be erased.
@@ -10,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 from cellwallet.client.results import Entry, Wallet
 from contract.chain import ZERO_HASH, CanonicalEntry, entry_hash
+from contract.checkpoints import Proof
 from contract.values import value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+NO_CURRENCY = "XXX"
+"""ISO 4217's code for none."""
 
 
 @value
@@ -24,6 +28,18 @@ class Verified:
     currency: str
     head_hash: str
     """Of the last entry that was read."""
+    checkpoint: "Signed | None" = None
+    """None = nothing that the cell signed was compared with."""
+
+
+@value
+class Signed:
+    """The checkpoint that the history passes through: all up to entry `seq` is what the cell signed."""
+
+    cell: str
+    number: int
+    taken_at: str
+    seq: int
 
 
 @value
@@ -35,6 +51,12 @@ class Broken:
     field: str
     expected: str
     found: str
+    checkpoint: int | None = None
+    """Set where it is the checkpoint, or the proof, that cannot be."""
+
+    def __str__(self) -> str:
+        place = f"entry {self.seq}" if self.checkpoint is None else f"checkpoint {self.checkpoint}"
+        return f"{place}: {self.field} must be {self.expected}, found {self.found}"
 
 
 class HistoryCheck:
@@ -44,8 +66,10 @@ class HistoryCheck:
     seq, and entries after that one are checked among themselves.
     """
 
-    def __init__(self, wallet: Wallet) -> None:
+    def __init__(self, wallet: Wallet, proof: Proof | None = None) -> None:
+        """`proof` must have been verified (contract/checkpoints.py), and read before the entries."""
         self._wallet = wallet
+        self._proof = proof
         self._seq = 0
         self._posted_at = _EPOCH
         self._balance = 0
@@ -60,10 +84,18 @@ class HistoryCheck:
                 return self._broken(place, field, expected, found)
         self._seq, self._posted_at, self._hash = place, entry.posted_at, computed
         self._balance, self._held = entry.balance_after, entry.held_after
+        if self._proof is not None and place == self._proof.leaf.seq:
+            broken = self._compare_leaf(self._proof, entry)
+            if broken is not None:
+                return broken
         return self._compare_head(entry) if place == self._wallet.seq else None
 
     def finish(self) -> Verified | Broken:
-        if self._seq < self._wallet.seq:
+        proof = self._proof
+        if proof is not None and proof.leaf.wallet_id != self._wallet.wallet_id:
+            wanted = self._wallet.wallet_id
+            return self._broken(proof.leaf.seq, "checkpoint.wallet_id", wanted, proof.leaf.wallet_id)
+        if self._seq < max(self._wallet.seq, 0 if proof is None else proof.leaf.seq):
             return self._broken(self._seq + 1, "seq", self._seq + 1, "no entry")
         return Verified(
             wallet_id=self._wallet.wallet_id,
@@ -71,12 +103,14 @@ class HistoryCheck:
             balance=self._balance,
             currency=self._wallet.currency,
             head_hash=self._hash.hex(),
+            checkpoint=None if proof is None else _signed(proof),
         )
 
     def _expectations(self, entry: Entry, computed_hash: str) -> Iterator[tuple[str, object, object]]:
         yield "seq", self._seq + 1, entry.seq
         yield "wallet_id", self._wallet.wallet_id, entry.wallet_id
-        yield "currency", self._wallet.currency, entry.currency
+        # Before its opening a wallet has none: what was refused then was hashed so.
+        yield "currency", self._wallet.currency if entry.status_after != "unopened" else NO_CURRENCY, entry.currency
         yield "posted_at", max(self._posted_at, entry.posted_at), entry.posted_at
         yield "balance_after", self._balance + entry.delta, entry.balance_after
         yield "held_after", self._held + entry.held_delta, entry.held_after
@@ -87,6 +121,17 @@ class HistoryCheck:
         )
         yield "amount", _amount(entry), entry.amount
         yield "entry_hash", computed_hash, entry.entry_hash
+
+    def _compare_leaf(self, proof: Proof, entry: Entry) -> Broken | None:
+        """Whether the log passes through what the cell has signed."""
+        for field, signed, found in (
+            ("entry_hash", proof.leaf.head_hash.hex(), entry.entry_hash),
+            ("balance_after", proof.leaf.balance, entry.balance_after),
+            ("held_after", proof.leaf.held, entry.held_after),
+        ):
+            if signed != found:
+                return self._broken(entry.seq, f"checkpoint.{field}", signed, found)
+        return None
 
     def _compare_head(self, entry: Entry) -> Broken | None:
         """Whether the wallet is the fold of its entries up to its seq."""
@@ -111,9 +156,9 @@ class HistoryCheck:
         )
 
 
-def verify_history(wallet: Wallet, entries: Iterable[Entry]) -> Verified | Broken:
-    """Check all entries of `wallet`, oldest first; `wallet` must have been read before them."""
-    check = HistoryCheck(wallet)
+def verify_history(wallet: Wallet, entries: Iterable[Entry], proof: Proof | None = None) -> Verified | Broken:
+    """Check all entries of `wallet`, oldest first; `wallet` and `proof` must have been read before them."""
+    check = HistoryCheck(wallet, proof)
     for entry in entries:
         broken = check.take(entry)
         if broken is not None:
@@ -122,7 +167,7 @@ def verify_history(wallet: Wallet, entries: Iterable[Entry]) -> Verified | Broke
 
 
 def canonical_entry(entry: Entry) -> CanonicalEntry:
-    """The fields that the hash covers. The subject of an entry is the hold or the original it is about."""
+    """The fields that the hash covers."""
     return CanonicalEntry(
         wallet_id=entry.wallet_id,
         seq=entry.seq,
@@ -138,7 +183,7 @@ def canonical_entry(entry: Entry) -> CanonicalEntry:
         transaction_id=entry.transaction_id,
         vendor_id=entry.vendor_id,
         counter_account=entry.counter_account,
-        subject_id=entry.original_transaction_id or entry.hold_id,
+        subject_id=entry.subject_id,
         subject_vendor_id=entry.subject_vendor_id,
         expires_at_us=None if entry.expires_at is None else _microseconds(entry.expires_at),
         requested_kind=entry.requested_kind,
@@ -146,6 +191,11 @@ def canonical_entry(entry: Entry) -> CanonicalEntry:
         reason=entry.reason,
         sealed=entry.sealed,
     )
+
+
+def _signed(proof: Proof) -> Signed:
+    checkpoint = proof.checkpoint
+    return Signed(cell=checkpoint.cell, number=checkpoint.number, taken_at=checkpoint.taken_at, seq=proof.leaf.seq)
 
 
 def _amount(entry: Entry) -> int:

@@ -6,7 +6,9 @@ Knows nothing of HTTP, retries or how an answer was read.
 """
 
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
 
 from contract.reasons import Retry
 from contract.values import value
@@ -117,6 +119,7 @@ class Entry:
     requested_amount: int | None = None
     hold_id: str | None = None
     original_transaction_id: str | None = None
+    subject_id: str | None = None
     subject_vendor_id: str | None = None
     expires_at: datetime | None = None
     to_wallet_id: str | None = None
@@ -131,6 +134,22 @@ class EntryPage:
     entries: tuple[Entry, ...]
     next_cursor: str | None
     """None at the end."""
+
+
+@value
+class Statement:
+    """Every line changed the balance: `opening_balance` + Σ `delta` = `closing_balance`, the same for ever."""
+
+    wallet_id: str
+    currency: str
+    from_: Annotated[datetime, Field(alias="from")]
+    """Inclusive."""
+    to: datetime
+    """Exclusive; the asked one, or the latest instant before it that could no longer change."""
+    opening_balance: int
+    lines: tuple[Entry, ...]
+    closing_balance: int
+    cell: str | None = None
 
 
 @value

@@ -1,27 +1,29 @@
-"""`cellwallet wallets open|show|entries|verify`: wallets as a vendor sees them, through the router."""
+"""`cellwallet wallets open|show|entries|statement|verify`: wallets as a vendor sees them, through the router."""
 
 import json
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
 from rich.markup import escape
 from rich.table import Table
 
-from cellwallet.client import Client, Entry, Wallet, accepted
-from cellwallet.client.history import Broken, Verified, verify_history
-from cellwallet.commands.connection import TokenOption, UrlOption, connection_to, failures_told
+from cellwallet.client import Entry, Statement, Wallet, accepted
+from cellwallet.commands import verification
+from cellwallet.commands.connection import TokenOption, UrlOption, failures_told
+from cellwallet.commands.named_wallets import WalletArgument, client_of, named
 from cellwallet.commands.tables import instant_text, money_text, print_table
-from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, fail, out, print_json
+from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, out, print_json
 from contract.money import amount_text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Open, show and verify wallets.")
 
 _WALLETS = TypeAdapter(list[Wallet])
 _ENTRIES = TypeAdapter(list[Entry])
-_VERDICTS = TypeAdapter(list[Verified | Broken])
+_STATEMENT = TypeAdapter(Statement)
 
 
 def _instant(text: str) -> datetime:
@@ -29,14 +31,6 @@ def _instant(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _owner(text: str) -> tuple[str, str]:
-    owner_type, colon, owner_ref = text.partition(":")
-    if not colon or not owner_type or not owner_ref:
-        raise typer.BadParameter("an owner is TYPE:REF, for example customer:c-17")
-    return owner_type, owner_ref
-
-
-WalletArgument = Annotated[str | None, typer.Argument(metavar="WALLET_ID", show_default=False)]
 FromOption = Annotated[
     datetime | None,
     typer.Option("--from", parser=_instant, metavar="TIME", help="Inclusive; RFC 3339 or a date (UTC)."),
@@ -60,7 +54,7 @@ def open_wallet(
     as_json: AsJson = False,
 ) -> None:
     """Open a wallet, or find it if it is open already."""
-    with failures_told(), _client(url, token, data) as client:
+    with failures_told(), client_of(url, token, data) as client:
         wallet = accepted(
             client.open_wallet(
                 owner_type=owner_type,
@@ -88,8 +82,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a wallet, or all wallets of an owner."""
-    with failures_told(), _client(url, token, data) as client:
-        wallets = _named(client, wallet_id, owner)
+    with failures_told(), client_of(url, token, data) as client:
+        wallets = named(client, wallet_id, owner)
     if as_json:
         documents = _WALLETS.dump_python(wallets, mode="json")
         print_json({"wallets": documents} if wallet_id is None else documents[0])
@@ -111,7 +105,7 @@ def entries(
     as_json: AsJson = False,
 ) -> None:
     """List a wallet's log, newest first."""
-    with failures_told(), _client(url, token, data) as client:
+    with failures_told(), client_of(url, token, data) as client:
         log = client.entries(wallet_id, kind=kind, from_=from_, to=to, page_entries=min(limit, 500))
         listed = list(islice(log, limit))
     if as_json:
@@ -121,48 +115,43 @@ def entries(
 
 
 @app.command()
-def verify(
-    wallet_id: WalletArgument = None,
+def statement(
+    wallet_id: Annotated[str, typer.Argument(metavar="WALLET_ID")],
     *,
-    owner: Annotated[
-        str | None, typer.Option("--all-of-owner", metavar="TYPE:REF", help="Every wallet of this owner.")
+    from_: FromOption = None,
+    to: ToOption = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write it there as CSV.")
     ] = None,
     url: UrlOption = None,
     token: TokenOption = None,
     data: DataFolder = DATA_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute a wallet's whole history, hash chain included, without trusting the cell."""
-    with failures_told(), _client(url, token, data) as client:
-        verdicts = [
-            verify_history(wallet, client.entries(wallet.wallet_id, order="asc"))
-            for wallet in _named(client, wallet_id, owner)
-        ]
-    is_whole = all(isinstance(verdict, Verified) for verdict in verdicts)
+    """Show a wallet's opening balance, what changed it, and its closing balance."""
+    with failures_told(), client_of(url, token, data) as client:
+        if csv is not None:
+            _write(csv, accepted(client.statement_csv(wallet_id, from_=from_, to=to)))
+            if as_json:
+                print_json({"file": str(csv)})
+            else:
+                out().print(f"the statement is in {csv}", highlight=False)
+            return
+        told = accepted(client.statement(wallet_id, from_=from_, to=to))
     if as_json:
-        print_json({"verified": is_whole, "wallets": _VERDICTS.dump_python(verdicts, mode="json")})
-    else:
-        _print_verdicts(verdicts)
-    if not is_whole:
-        raise typer.Exit(1)
+        print_json(_STATEMENT.dump_python(told, mode="json", by_alias=True))
+        return
+    print_table(_entry_table(list(told.lines)))
+    for name, at, balance in (
+        ("opening", told.from_, told.opening_balance),
+        ("closing", told.to, told.closing_balance),
+    ):
+        out().print(f"{name} balance {money_text(balance, told.currency)} at {instant_text(at)}", highlight=False)
 
 
-def _client(url: str | None, token: str | None, data: Any) -> Client:
-    connection = connection_to(url=url, token=token, data=data)
-    return Client(connection.url, connection.token)
-
-
-def _named(client: Client, wallet_id: str | None, owner: str | None) -> list[Wallet]:
-    """The wallets that the command line names, by id or by owner."""
-    if (wallet_id is None) == (owner is None):
-        raise typer.BadParameter("name either a wallet id or an owner")
-    if wallet_id is not None:
-        return [accepted(client.wallet(wallet_id))]
-    owner_type, owner_ref = _owner(str(owner))
-    wallets = list(accepted(client.wallets_of(owner_type=owner_type, owner_ref=owner_ref)).wallets)
-    if not wallets:
-        fail(f"owner {owner} has no wallet")
-    return wallets
+app.command("verify")(verification.verify)
+app.command("export")(verification.export)
+app.command("keys")(verification.keys)
 
 
 def _print_wallets(wallets: list[Wallet]) -> None:
@@ -235,19 +224,3 @@ def _about(entry: Entry) -> str:
         return entry.description or ""
     amount = "" if entry.requested_amount is None else f" of {amount_text(entry.requested_amount, entry.currency)}"
     return f"{entry.requested_kind}{amount}: {entry.reason}"
-
-
-def _print_verdicts(verdicts: list[Verified | Broken]) -> None:
-    table = Table("wallet", "entries", "balance", "verdict")
-    for verdict in verdicts:
-        match verdict:
-            case Verified():
-                balance = money_text(verdict.balance, verdict.currency)
-                table.add_row(verdict.wallet_id, str(verdict.entries), balance, "[green]whole[/]")
-            case Broken():
-                table.add_row(verdict.wallet_id, "", "", f"[bold red]broken at entry {verdict.seq}[/]")
-    print_table(table)
-    for verdict in verdicts:
-        if isinstance(verdict, Broken):
-            told = f"entry {verdict.seq}: {verdict.field} must be {verdict.expected}, found {verdict.found}"
-            out().print(f"wallet {verdict.wallet_id}, {told}", markup=False, highlight=False)

@@ -109,6 +109,28 @@ def test_a_forged_history_is_named_and_ends_with_1() -> None:
     assert (verdict["seq"], verdict["field"]) == (1, "entry_hash")
 
 
+def test_a_statement_is_shown_and_written(tmp_path: Path) -> None:
+    instant = "2027-01-15T08:00:00.123456Z"
+    line = {**_opened(), "kind": "credit", "amount": 500, "delta": 500, "balance_after": 500, "description": "gift"}
+    ends = {"wallet_id": WALLET, "currency": "EUR", "from": instant, "to": instant}
+    document = {**ends, "opening_balance": 0, "lines": [line], "closing_balance": 500}
+    with scripted_router(in_turn(Answer(status=200, document=document))) as router:
+        told = ["--url", router.url, "--token", "t"]
+        as_table = CliRunner().invoke(wallets.app, ["statement", WALLET, *told])
+        as_json = CliRunner().invoke(wallets.app, ["statement", WALLET, "--from", "2027-01-01", *told, "--json"])
+        written = CliRunner().invoke(wallets.app, ["statement", WALLET, "--csv", str(tmp_path / "s.csv"), *told])
+        nowhere = CliRunner().invoke(wallets.app, ["statement", WALLET, "--csv", str(tmp_path / "x" / "s.csv"), *told])
+    assert "closing balance 5.00 EUR" in as_table.stdout
+    assert "gift" in as_table.stdout
+    shown = json.loads(as_json.stdout)
+    assert (shown["from"], shown["lines"][0]["delta"], shown["closing_balance"]) == (instant, 500, 500)
+    assert (written.exit_code, nowhere.exit_code) == (0, 1)
+    assert json.loads((tmp_path / "s.csv").read_text()) == document
+    asked = [seen for seen in router.seen if "statement" in seen.path]
+    assert [seen.headers["accept"] for seen in asked] == ["application/json"] * 2 + ["text/csv"] * 2
+    assert "from=2027-01-01T00%3A00%3A00.000000Z" in asked[1].path
+
+
 def _wallet() -> dict[str, object]:
     instant = "2027-01-15T08:00:00.123456Z"
     return {

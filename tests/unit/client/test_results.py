@@ -17,6 +17,7 @@ from cellwallet.client import (
     Posting,
     Refused,
     RefusedError,
+    Statement,
     Wallet,
 )
 from cellwallet.client.results import Problem, accepted
@@ -35,6 +36,7 @@ FROM_HEADERS = {"replayed", "cell"}
         (Posting, answers.PostingAnswer),
         (Entry, answers.EntryAnswer),
         (EntryPage, answers.EntriesAnswer),
+        (Statement, answers.StatementAnswer),
     ],
 )
 def test_fields_are_those_of_the_contract(result: Any, answer: type[BaseModel]) -> None:

@@ -1,6 +1,7 @@
 """Statements over real HTTP: they agree with the entries, with the balances of their ends, and with themselves."""
 
 import csv
+import gzip
 import io
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from bank_file import bank_rows
+from bank_file import REAL_FILE, bank_rows
 from cell_answers import done, reason_of
 from cell_databases import CellDatabases
 from cell_process import RunningCell, Vendor, running_cell
@@ -223,15 +224,35 @@ def at_of(cell: RunningCell, wallet_id: str, seq: int) -> str:
 # A bank's file.
 
 
+def assert_same_balances(vendor: Vendor, movements: list[tuple[str, int, int]]) -> None:
+    wallet_id = vendor.open(overdraft_limit=2**40)
+    for kind, amount, _ in movements:
+        post = vendor.credit if kind == "credit" else vendor.debit
+        assert post(wallet_id, amount).status_code == 201
+    answer = statement(vendor, wallet_id)
+    assert [line["balance_after"] for line in answer["lines"]] == [balance for *_, balance in movements]
+    assert answer["closing_balance"] == movements[-1][2]
+
+
 def test_a_banks_own_balances_are_those_of_the_statement(vendor: Vendor) -> None:
     """The file is the oracle: each of its balances must be a line's."""
     rows = bank_rows("statement", accounts=2, movements=40)
     for account in {row[1] for row in rows}:
-        movements = [(row[4], int(row[5]), int(row[6])) for row in rows if row[1] == account]
-        wallet_id = vendor.open(overdraft_limit=2**40)
-        for kind, amount, _ in movements:
-            post = vendor.credit if kind == "credit" else vendor.debit
-            assert post(wallet_id, amount).status_code == 201
-        answer = statement(vendor, wallet_id)
-        assert [line["balance_after"] for line in answer["lines"]] == [balance for *_, balance in movements]
-        assert answer["closing_balance"] == movements[-1][2]
+        assert_same_balances(vendor, [(row[4], int(row[5]), int(row[6])) for row in rows if row[1] == account])
+
+
+@pytest.mark.skipif(not REAL_FILE.exists(), reason=f"the bank's file is not at {REAL_FILE}")
+def test_the_real_banks_balances_too(vendor: Vendor) -> None:
+    """Of three accounts: the file has each from its first movement on."""
+    with gzip.open(REAL_FILE, "rt", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    accounts = list(dict.fromkeys(row["account"] for row in rows))[:3]
+    for account in accounts:
+        assert_same_balances(
+            vendor,
+            [
+                (row["kind"], int(row["amount_minor"]), int(row["balance_minor"]))
+                for row in rows
+                if row["account"] == account
+            ],
+        )

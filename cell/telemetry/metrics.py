@@ -100,6 +100,12 @@ class Metrics:
         self._duty_failures = _counters(
             registry, "cell_duty_failures", "Rounds of a duty that failed, or whose lock was lost", "duty"
         )
+        self._sagas_open = _Children(
+            Gauge(
+                "cell_sagas_open", "Transfers and groups over cells that are not finished", ["kind"], registry=registry
+            )
+        )
+        self._saga_age = Gauge("cell_saga_oldest_seconds", "Age of the oldest of them", registry=registry)
         self._lines_dropped = Counter(
             "cell_access_lines_dropped", "Lines of the access log that were lost", registry=registry
         )
@@ -172,6 +178,11 @@ class Metrics:
 
     def duty_failed(self, duty: str) -> None:
         self._duty_failures[duty].inc()
+
+    def sagas_open(self, transfers: int, groups: int, oldest_s: float) -> None:
+        self._sagas_open["transfer"].set(transfers)
+        self._sagas_open["group"].set(groups)
+        self._saga_age.set(oldest_s)
 
     def lines_dropped(self, lines: int) -> None:
         self._lines_dropped.inc(lines)

@@ -21,6 +21,7 @@ from cell.background.housekeeping import housekeeping
 from cell.cell_tokens import read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
 from cell.lanes import LaneLimits, Lanes
+from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.registration import Registrar
 from cell.serving import serve
@@ -101,6 +102,7 @@ class CellProcess:
             timeout_s=settings.control_plane_timeout_s,
         )
         self._published_keys = PublishedKeys()
+        self._limits = LimitPolicy()
         self._checkpoints = Checkpoints(database_url, cell=settings.id, key=self._key, kept=settings.checkpoints_kept)
         self._housekeeping = housekeeping(
             database_url,
@@ -182,6 +184,8 @@ class CellProcess:
             queries=self._queries,
             keys=self._published_keys,
             telemetry=Telemetry(metrics=self._metrics, access_log=self._access_log, tracing=self._tracing),
+            limits=self._limits,
+            may_leave=bool(self._settings.router_url),
             is_ready=lambda: self._is_ready,
             deadline_default_ms=self._settings.deadline_default_ms,
             body_timeout_ms=self._settings.body_timeout_ms,
@@ -207,6 +211,7 @@ class CellProcess:
         self._tokens.configure(configuration)
         self._admins.configure(configuration)
         self._published_keys.configure(configuration)
+        self._limits.configure(configuration)
         self._admission.configure(configuration, asyncio.get_running_loop().time())
 
     def _describe(self) -> Registration:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from contract.reasons import MEANINGS, Reason
+from contract.reasons import MEANINGS, MEANINGS_ON_READS, Meaning, Reason
 from contract.values import value
 
 TYPE_PREFIX = "urn:cellwallet:reason:"
@@ -16,10 +16,18 @@ class Problem:
     detail: str
     qualifier: str | None = None
     facts: dict[str, Any] | None = None
+    is_of_read: bool = False
+    """Whether a read says it, of which the same reason may mean another status."""
+
+    @property
+    def meaning(self) -> Meaning:
+        if self.is_of_read and self.reason in MEANINGS_ON_READS:
+            return MEANINGS_ON_READS[self.reason]
+        return MEANINGS[self.reason]
 
     @property
     def status(self) -> int:
-        return MEANINGS[self.reason].status
+        return self.meaning.status
 
     @property
     def code(self) -> str:
@@ -28,7 +36,7 @@ class Problem:
 
 def problem_document(problem: Problem, *, request_id: str) -> dict[str, Any]:
     """The JSON document: `{type, title, status, detail, reason, retry, request_id, ...facts}`."""
-    meaning = MEANINGS[problem.reason]
+    meaning = problem.meaning
     return {
         "type": TYPE_PREFIX + problem.code,
         "title": meaning.title,

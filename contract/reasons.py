@@ -139,3 +139,8 @@ MEANINGS: dict[Reason, Meaning] = {
         status=500, retry="same_id", title="The request must not break the cell"
     ),
 }
+
+MEANINGS_ON_READS: dict[Reason, Meaning] = {
+    Reason.HOLD_MUST_EXIST: Meaning(status=404, retry="same_id", title="The hold must exist"),
+}
+"""What some refusals of commands mean where a read names what does not exist: nothing is decided, nothing recorded."""

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 from cell.ledger.statuses import TRANSITIONS as WALLET_LIFE
 from cell.settings import Settings as CellSettings
-from contract.reasons import MEANINGS, Reason
+from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 from control_plane.fleet.lifecycle import TRANSITIONS as CELL_LIFE
 from control_plane.settings import Settings as ControlPlaneSettings
 from router.routing.breaker import TRANSITIONS as BREAKER_LIFE
@@ -42,6 +42,9 @@ def status_codes() -> str:
         meaning = MEANINGS[reason]
         recorded = "yes" if meaning.is_recorded else ""
         lines.append(f"| `{reason.value}` | {meaning.status} | `{meaning.retry}` | {recorded} | {meaning.title} |")
+        on_read = MEANINGS_ON_READS.get(reason)
+        if on_read is not None:
+            lines.append(f"| `{reason.value}` on reads | {on_read.status} | `{on_read.retry}` | | {on_read.title} |")
     return "\n".join(lines) + "\n"
 
 

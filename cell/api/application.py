@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from cell.api.admin import answer_lost_database
 from cell.api.admission import Admission
+from cell.api.asking import Callers
 from cell.api.errors import answer_problems
 from cell.api.history import history_routes
 from cell.api.openapi import openapi_document
@@ -18,6 +19,7 @@ from cell.api.statement_routes import statement_routes
 from cell.api.tokens import TokenVerifier
 from cell.api.wallet_routes import WalletRoutes
 from cell.lanes import Lanes
+from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.telemetry import AccessLine, Telemetry
 
@@ -32,6 +34,8 @@ def vendor_application(
     queries: Queries,
     keys: PublishedKeys,
     telemetry: Telemetry,
+    limits: LimitPolicy,
+    may_leave: bool,
     is_ready: Callable[[], bool],
     deadline_default_ms: int,
     body_timeout_ms: int,
@@ -71,6 +75,7 @@ def vendor_application(
         queries=queries,
         responder=responder,
         telemetry=telemetry,
+        callers=Callers(telemetry=telemetry, limits=limits, may_leave=may_leave),
         deadline_default_ms=deadline_default_ms,
         body_timeout_ms=body_timeout_ms,
     )

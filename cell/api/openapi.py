@@ -7,11 +7,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from cell.api.write_routes import COLLECTION, OPENING, PREFIX, WRITE_ROUTES, WriteRoute
+from cell.api.write_routes import COLLECTION, HOLD_ID, OPENING, PREFIX, WRITE_ROUTES, WriteRoute
 from contract.answers import PostingAnswer, ProblemAnswer, WalletAnswer
 from contract.headers import DEADLINE_MAX_MS, DEADLINE_MS, REQUEST_ID
 from contract.ids import UUID_PATTERN
-from contract.reasons import MEANINGS, Reason
+from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 
 REF = "#/components/schemas/{model}"
 _SHARED_STATUSES = (400, 401, 403, 413, 415, 421, 429, 503, 504)
@@ -55,13 +55,26 @@ def _operation(route: WriteRoute, *, names_wallet: bool) -> dict[str, Any]:
     statuses = ("200", "201") if is_opening else ("201",) if route.answer == "posting" else ("200",)
     return {
         "summary": route.title,
-        "operationId": f"{route.method.lower()}_{route.verb or 'wallet'}" + ("" if names_wallet else "_by_owner"),
+        "operationId": f"{route.method.lower()}_{_name_of(route)}" + ("" if names_wallet else "_by_owner"),
         "description": f"Needs the scope `{route.scope.value}`.",
-        "parameters": [*([_WALLET_ID] if names_wallet else []), _REQUEST_ID, _DEADLINE],
+        "parameters": [
+            *([_id_in_path("wallet_id")] if names_wallet else []),
+            *([_id_in_path("hold_id")] if HOLD_ID in route.verb else []),
+            _REQUEST_ID,
+            _DEADLINE,
+        ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(route.body.__name__)}}},
         "responses": dict.fromkeys(statuses, done)
         | {str(status): {} for status in (*_SHARED_STATUSES, *_STATUSES[route.answer])},
     }
+
+
+def _name_of(route: WriteRoute) -> str:
+    return "_".join(step for step in route.verb.split("/") if step != HOLD_ID) or "wallet"
+
+
+def _id_in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": UUID_PATTERN}}
 
 
 def _describe_problems(operation: dict[str, Any]) -> None:
@@ -73,22 +86,18 @@ def _describe_problems(operation: dict[str, Any]) -> None:
     for status, response in responses.items():
         if int(status) >= 400:
             response.clear()
-            response["description"] = ", ".join(
-                reason.value for reason in Reason if str(MEANINGS[reason].status) == status
-            )
+            response["description"] = ", ".join(reason.value for reason in Reason if status in _statuses_of(reason))
             response["content"] = {"application/problem+json": {"schema": _ref("ProblemAnswer")}}
+
+
+def _statuses_of(reason: Reason) -> set[str]:
+    return {str(meanings[reason].status) for meanings in (MEANINGS, MEANINGS_ON_READS) if reason in meanings}
 
 
 def _ref(model: str) -> dict[str, str]:
     return {"$ref": REF.format(model=model)}
 
 
-_WALLET_ID = {
-    "name": "wallet_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": UUID_PATTERN},
-}
 _REQUEST_ID = {
     "name": REQUEST_ID,
     "in": "header",

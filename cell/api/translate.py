@@ -1,10 +1,9 @@
-"""Between the wire and the ledger: bodies to commands, recorded outcomes to answers.
+"""From the ledger to the wire: recorded outcomes and stored rows to answers.
 
-A fresh answer and its replay are built from the same recorded outcome, so they cannot differ. Pure: instants, salts
-and ids come in as arguments.
+A fresh answer and its replay are built from the same recorded outcome, so they cannot differ. Pure. The way in stands
+in cell/api/commands_of.py.
 """
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -12,104 +11,25 @@ from typing import Any, cast
 
 import orjson
 
-from cell.ledger.commands import ChangeWallet, Command, Credit, Debit, OpenWallet, Reverse, SendTransfer
 from cell.ledger.model import Recorded
+from cell.ledger.outcomes import Accepted, Replayed
 from cell.ledger.posting import NO_CURRENCY
 from cell.queries import BalanceAt
 from cell.store.reads import StoredEntry
 from cell.store.wallet_reader import StoredWallet
-from contract.bodies import ChangeWalletBody, OpenWalletBody, PostingBody, ReverseBody, TransferBody
-from contract.ids import TransactionId, VendorId, WalletId
 from contract.problems import Problem
 from contract.reasons import Reason
-from contract.signing import canonical_json
-from contract.values import value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CONTEXT_TEXT_MAX = 200
+_ABOUT_HOLDS = frozenset({"hold", "capture", "release", "extend", "expire"})
 
 
-@value
-class Caller:
-    """Who asked, and what of the request enters the ledger."""
-
-    vendor_id: VendorId
-    owner_types: frozenset[str] | None
-    context: str
-    salt: bytes
-
-
-def context_text(*, client_ip: str, user_agent: str, request_id: str, trace_id: str | None) -> str:
-    """The audit context of an entry as the text that is hashed and stored."""
-    context = {
-        "client_ip": client_ip[:_CONTEXT_TEXT_MAX],
-        "request_id": request_id,
-        "trace_id": trace_id,
-        "user_agent": user_agent[:_CONTEXT_TEXT_MAX],
-    }
-    return orjson.dumps(context).decode()
-
-
-def debit_of(wallet_id: WalletId, body: PostingBody, caller: Caller) -> Command:
-    return _posting_of(Debit, wallet_id, body, caller)
-
-
-def credit_of(wallet_id: WalletId, body: PostingBody, caller: Caller) -> Command:
-    return _posting_of(Credit, wallet_id, body, caller)
-
-
-def reverse_of(wallet_id: WalletId, body: ReverseBody, caller: Caller) -> Command:
-    return Reverse(
-        wallet_id=wallet_id,
-        transaction_id=TransactionId(body.transaction_id),
-        details=_details(body.description, None, body.metadata),
-        original_transaction_id=TransactionId(body.original_transaction_id),
-        original_vendor_id=VendorId(body.original_vendor or caller.vendor_id),
-        amount=body.amount,
-        **_common(caller),
-    )
-
-
-def transfer_of(wallet_id: WalletId, body: TransferBody, caller: Caller) -> Command:
-    name = f"transfer:{caller.vendor_id}:{body.transaction_id}"
-    return SendTransfer(
-        wallet_id=wallet_id,
-        transaction_id=TransactionId(body.transaction_id),
-        details=_details(body.description, None, body.metadata),
-        to_wallet_id=WalletId(body.to_wallet_id),
-        transfer_id=TransactionId(str(uuid.uuid5(uuid.UUID(wallet_id), name))),
-        amount=body.amount,
-        currency=body.currency,
-        **_common(caller),
-    )
-
-
-def change_of(wallet_id: WalletId, body: ChangeWalletBody, caller: Caller) -> Command:
-    asked = body.model_dump(exclude={"transaction_id"}, exclude_none=True)
-    return ChangeWallet(
-        wallet_id=wallet_id,
-        transaction_id=TransactionId(body.transaction_id),
-        details=canonical_json({"change": asked}),
-        status=body.status,
-        overdraft_limit=body.overdraft_limit,
-        metadata=None if body.metadata is None else canonical_json(body.metadata),
-        **_common(caller),
-    )
-
-
-def opening_of(wallet_id: WalletId, body: OpenWalletBody, caller: Caller) -> Command:
-    return OpenWallet(
-        wallet_id=wallet_id,
-        transaction_id=TransactionId(wallet_id),
-        details=_details(None, None, body.metadata or None),
-        owner_type=body.owner.type,
-        owner_ref=body.owner.ref,
-        kind=body.kind,
-        currency=body.currency,
-        overdraft_limit=body.overdraft_limit,
-        metadata=canonical_json(body.metadata),
-        **_common(caller),
-    )
+def status_and_posting_of(outcome: Accepted | Replayed) -> tuple[int, dict[str, Any]]:
+    """The answer of an accepted money command; what is on its way to another cell is not done yet."""
+    posting = posting_of(outcome.recorded)
+    if isinstance(outcome, Accepted) and outcome.changes.transfers:
+        return 202, posting | {"state": outcome.changes.transfers[0].state}
+    return 201, posting
 
 
 def posting_of(recorded: Recorded) -> dict[str, Any]:
@@ -131,7 +51,7 @@ def posting_of(recorded: Recorded) -> dict[str, Any]:
     }
     more = _SUBJECTS.get(recorded.kind)
     if more is not None:
-        posting |= more(orjson.loads(recorded.terms or "{}"))
+        posting |= more(recorded, orjson.loads(recorded.terms or "{}"))
     return posting
 
 
@@ -231,14 +151,17 @@ def entry_answer_of(entry: StoredEntry, *, shows_details: bool) -> dict[str, Any
 
 
 def _amount_of(entry: StoredEntry) -> int:
-    moved: int = entry.amount or entry.held_delta
+    """Of what moves nothing (an extension, a pin) the amount that it is about."""
+    moved: int = entry.amount or entry.held_delta or entry.requested_amount or 0
     return abs(moved)
 
 
 def _subject_of(entry: StoredEntry) -> dict[str, Any]:
-    """What the entry is about: the original of a reversal, the other wallet of a transfer."""
+    """What the entry is about: the original of a reversal, a hold, the other wallet of a transfer."""
     if entry.kind == "reversal":
         return {"original_transaction_id": entry.subject_id}
+    if entry.kind in _ABOUT_HOLDS:
+        return {"hold_id": entry.subject_id}
     if entry.kind == "transfer_out":
         return {"to_wallet_id": entry.counter_account.partition(":")[2], "state": "settled"}
     return {}
@@ -256,43 +179,13 @@ def instant_us_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _posting_of(
-    kind: type[Debit] | type[Credit], wallet_id: WalletId, body: PostingBody, caller: Caller
-) -> Debit | Credit:
-    """Written out, field by field: it is the most frequent command of all."""
-    return kind(
-        wallet_id=wallet_id,
-        vendor_id=caller.vendor_id,
-        transaction_id=TransactionId(body.transaction_id),
-        details=_details(body.description, body.reference, body.metadata),
-        context=caller.context,
-        salt=caller.salt,
-        owner_types=caller.owner_types,
-        amount=body.amount,
-        currency=body.currency,
-    )
-
-
-def _common(caller: Caller) -> dict[str, Any]:
-    return {
-        "vendor_id": caller.vendor_id,
-        "owner_types": caller.owner_types,
-        "context": caller.context,
-        "salt": caller.salt,
-    }
-
-
-def _details(description: str | None, reference: str | None, metadata: dict[str, Any] | None) -> str:
-    if description is None and reference is None and metadata is None:
-        return "{}"
-    details = {"description": description, "reference": reference, "metadata": metadata}
-    told = {name: member for name, member in details.items() if member is not None}
-    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
-
-
-_SUBJECTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "reversal": lambda terms: {"original_transaction_id": terms["original"]},
-    "transfer_out": lambda terms: {"to_wallet_id": terms["target"], "state": "settled"},
+_SUBJECTS: dict[str, Callable[[Recorded, dict[str, Any]], dict[str, Any]]] = {
+    "reversal": lambda _, terms: {"original_transaction_id": terms["original"]},
+    "transfer_out": lambda _, terms: {"to_wallet_id": terms["target"], "state": "settled"},
+    "hold": lambda recorded, _: {"hold_id": recorded.key.transaction_id},
+    "capture": lambda _, terms: {"hold_id": terms["hold"]},
+    "release": lambda _, terms: {"hold_id": terms["hold"]},
+    "extend": lambda _, terms: {"hold_id": terms["hold"]},
 }
 
 _REFUSAL_DETAILS: dict[Reason, str] = {

@@ -8,26 +8,19 @@ ordinary FastAPI application.
 import asyncio
 import time
 from collections.abc import MutableMapping
-from os import urandom
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
 from cell.api.admission import Admission
+from cell.api.asking import NOT_JSON, Callers, LeanRequest
 from cell.api.body import read_body
 from cell.api.errors import bug_problem, validation_problem
-from cell.api.responses import AsgiApp, Headers, Receive, Responder, Send, deadline_ms_of, request_id_of
+from cell.api.responses import AsgiApp, Headers, Receive, Responder, Send, deadline_ms_of
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
-from cell.api.translate import (
-    Caller,
-    balance_of,
-    context_text,
-    posting_of,
-    refusal_of,
-    wallet_answer_of,
-)
-from cell.api.write_routes import ALLOWED, COLLECTION, OPENING, PREFIX, ROUTES, WriteRoute
+from cell.api.translate import balance_of, refusal_of, status_and_posting_of, wallet_answer_of
+from cell.api.write_routes import ALLOWED, COLLECTION, OPENING, PREFIX, ROUTES, WriteRoute, item_route_of
 from cell.lanes import Lanes
 from cell.ledger.commands import Command
 from cell.ledger.model import Recorded
@@ -35,45 +28,14 @@ from cell.ledger.outcomes import Accepted, Marked, Outcome, Refused, Rejected, R
 from cell.ports import StoreLostError
 from cell.queries import Queries
 from cell.store.wallet_reader import StoredWallet
-from cell.telemetry import AccessLine, Telemetry
+from cell.telemetry import Telemetry
 from contract.bodies import Body, OpenWalletBody, ReverseBody
-from contract.ids import WalletId, is_canonical_uuid, wallet_id_of
+from contract.ids import WalletId, wallet_id_of
 from contract.problems import Problem
 from contract.reasons import Reason
 from contract.scopes import Scope
 
 _REPLAYED: Final = ((b"idempotent-replayed", b"true"),)
-
-
-class _Salts:
-    """Random salts, 16 bytes each; asked of the kernel in bulk, because a system call costs as much as a decision."""
-
-    __slots__ = ("_at", "_pool")
-
-    POOL_BYTES: ClassVar[int] = 4_096
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._at = 0
-
-    def next(self) -> bytes:
-        if self._at >= len(self._pool):
-            self._pool = urandom(self.POOL_BYTES)
-            self._at = 0
-        self._at += 16
-        return self._pool[self._at - 16 : self._at]
-
-
-class _Request:
-    """What of a request's head is needed, read once."""
-
-    __slots__ = ("headers", "line", "request_id", "scope")
-
-    def __init__(self, scope: MutableMapping[str, Any]) -> None:
-        self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = request_id_of(self.headers.get(b"x-request-id"))
-        self.line = AccessLine(self.request_id, scope["method"], scope["path"], time.perf_counter())
 
 
 class WalletRoutes:
@@ -89,6 +51,7 @@ class WalletRoutes:
         queries: Queries,
         responder: Responder,
         telemetry: Telemetry,
+        callers: Callers,
         deadline_default_ms: int,
         body_timeout_ms: int,
     ) -> None:
@@ -101,7 +64,7 @@ class WalletRoutes:
         self._telemetry = telemetry
         self._deadline_default_ms = deadline_default_ms
         self._body_timeout_s = body_timeout_ms / 1_000
-        self._salts = _Salts()
+        self._callers = callers
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,25 +77,38 @@ class WalletRoutes:
             verb = verb or slash  # a trailing slash makes another path, which no route has
             route = ROUTES.get((method, verb))
             if route is not None:
-                await self._write(_Request(scope), route, wallet_id, receive, send)
+                await self._write(LeanRequest(scope), route, wallet_id, receive, send)
             elif verb == "balance" and method == "GET" and not scope["query_string"]:
-                await self._balance(_Request(scope), wallet_id, send)
+                await self._balance(LeanRequest(scope), wallet_id, send)
+            elif "/" in verb and (about_item := item_route_of(verb)) is not None:
+                route, item = about_item
+                if method == route.method:
+                    await self._write(LeanRequest(scope), route, wallet_id, receive, send, item)
+                else:
+                    await self._method_not_allowed(LeanRequest(scope), route.method.encode(), send)
             elif verb in ALLOWED and method.encode() not in ALLOWED[verb].split(b", "):
-                await self._method_not_allowed(_Request(scope), ALLOWED[verb], send)
+                await self._method_not_allowed(LeanRequest(scope), ALLOWED[verb], send)
             else:
                 await self._rest(scope, receive, send)
         elif path == COLLECTION and method == "POST":
-            await self._write(_Request(scope), OPENING, None, receive, send)
+            await self._write(LeanRequest(scope), OPENING, None, receive, send)
         elif path == COLLECTION:
-            await self._method_not_allowed(_Request(scope), b"POST", send)
+            await self._method_not_allowed(LeanRequest(scope), b"POST", send)
         else:
             await self._rest(scope, receive, send)
 
     async def _write(
-        self, request: _Request, route: WriteRoute, wallet_id: str | None, receive: Receive, send: Send
+        self,
+        request: LeanRequest,
+        route: WriteRoute,
+        wallet_id: str | None,
+        receive: Receive,
+        send: Send,
+        *items: str,
     ) -> None:
+        """`items` are the ids in the path behind the wallet's."""
         try:
-            asked = await self._read(request, route, wallet_id, receive)
+            asked = await self._read(request, route, wallet_id, receive, *items)
             if isinstance(asked, Problem):
                 await self._refuse(request, asked, send)
                 return
@@ -146,16 +122,16 @@ class WalletRoutes:
             await self._refuse(request, problem, send)
 
     async def _read(
-        self, request: _Request, route: WriteRoute, wallet_id: str | None, receive: Receive
+        self, request: LeanRequest, route: WriteRoute, wallet_id: str | None, receive: Receive, *items: str
     ) -> tuple[Command, float] | Problem:
         """The command that the request asks for, or the first reason why not, in order of precedence."""
         loop_time_s = asyncio.get_running_loop().time()
         raw = await read_body(request.headers, receive, timeout_s=self._body_timeout_s)
         if isinstance(raw, Problem):
             return raw
-        if not _is_json(request.headers.get(b"content-type", b"")):
-            return _NOT_JSON
-        if wallet_id is not None and not _is_well_formed(request, wallet_id):
+        if not request.is_json:
+            return NOT_JSON
+        if wallet_id is not None and not request.is_well_formed(wallet_id, *items):
             return _MALFORMED_PATH
         principal = self._tokens.verify(request.headers.get(b"authorization"), time.time())
         if isinstance(principal, Problem):
@@ -171,36 +147,19 @@ class WalletRoutes:
         deadline_ms = deadline_ms_of(request.headers.get(b"x-deadline-ms"), default_ms=self._deadline_default_ms)
         if isinstance(deadline_ms, Problem):
             return deadline_ms
-        problem = _scope_of_body(principal, body) or self._admission.admit(principal.vendor_id, loop_time_s)
+        problem = scope_of_body(principal, body) or self._admission.admit(principal.vendor_id, loop_time_s)
         if problem is not None:
             return problem
         if isinstance(body, OpenWalletBody):
             wallet_id = _opened_id(body, wallet_id)
         if wallet_id is None:
             return _FOREIGN_ID
-        command = route.command(WalletId(wallet_id), body, self._caller(request, principal))
+        command = route.command(WalletId(wallet_id), body, self._callers.caller(request, principal), *items)
         request.line.asked(command)
         return command, loop_time_s + deadline_ms / 1_000
 
-    def _caller(self, request: _Request, principal: Principal) -> Caller:
-        headers = request.headers
-        client = request.scope.get("client") or ("", 0)
-        forwarded = headers.get(b"x-forwarded-for")
-        request.line.trace_id = self._telemetry.trace_id(headers.get(b"traceparent"))
-        return Caller(
-            vendor_id=principal.vendor_id,
-            owner_types=principal.owner_types,
-            context=context_text(
-                client_ip=client[0] if forwarded is None else forwarded.decode("latin-1"),
-                user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
-                request_id=request.request_id,
-                trace_id=request.line.trace_id,
-            ),
-            salt=self._salts.next(),
-        )
-
     async def _answer(
-        self, request: _Request, route: WriteRoute, command: Command, outcome: Outcome, send: Send
+        self, request: LeanRequest, route: WriteRoute, command: Command, outcome: Outcome, send: Send
     ) -> None:
         if isinstance(outcome, Rejected):
             await self._refuse(request, outcome.problem, send)
@@ -214,13 +173,16 @@ class WalletRoutes:
             await self._refuse(request, refusal_of(recorded), send, more=more)
         elif route.answer == "posting":
             self._telemetry.accepted(recorded.kind, is_replay=is_replay)
-            await self._send(request, 201, orjson.dumps(posting_of(recorded)), send, more=more)
+            status, posting = status_and_posting_of(outcome)
+            if status == 202:
+                more = ((b"location", f"{request.scope['path']}/{recorded.key.transaction_id}".encode()),)
+            await self._send(request, status, orjson.dumps(posting), send, more=more)
         else:
             self._telemetry.accepted(recorded.kind, is_replay=is_replay)
             await self._answer_wallet(request, route, command, outcome, send)
 
     async def _answer_wallet(
-        self, request: _Request, route: WriteRoute, command: Command, outcome: Accepted | Replayed, send: Send
+        self, request: LeanRequest, route: WriteRoute, command: Command, outcome: Accepted | Replayed, send: Send
     ) -> None:
         """The wallet as it is now; an opening that was new says where it is."""
         wallet = await self._queries.wallet(command.wallet_id, None)
@@ -233,7 +195,7 @@ class WalletRoutes:
             more = ((b"location", f"{PREFIX}{command.wallet_id}".encode()),)
         await self._send(request, 201 if is_born else 200, orjson.dumps(wallet_answer_of(wallet)), send, more=more)
 
-    async def _balance(self, request: _Request, wallet_id: str, send: Send) -> None:
+    async def _balance(self, request: LeanRequest, wallet_id: str, send: Send) -> None:
         try:
             wallet = await self._readable_wallet(request, wallet_id)
         except StoreLostError as error:
@@ -244,8 +206,8 @@ class WalletRoutes:
             self._telemetry.read("balance")
             await self._send(request, 200, orjson.dumps(balance_of(wallet)), send)
 
-    async def _readable_wallet(self, request: _Request, wallet_id: str) -> StoredWallet | Problem:
-        if not _is_well_formed(request, wallet_id):
+    async def _readable_wallet(self, request: LeanRequest, wallet_id: str) -> StoredWallet | Problem:
+        if not request.is_well_formed(wallet_id):
             return _MALFORMED_PATH
         principal = self._tokens.verify(request.headers.get(b"authorization"), time.time())
         if isinstance(principal, Problem):
@@ -259,17 +221,17 @@ class WalletRoutes:
             return problem
         return await self._queries.wallet(WalletId(wallet_id), principal.owner_types)
 
-    async def _method_not_allowed(self, request: _Request, allowed: bytes, send: Send) -> None:
+    async def _method_not_allowed(self, request: LeanRequest, allowed: bytes, send: Send) -> None:
         problem = Problem(
             reason=Reason.METHOD_MUST_BE_ALLOWED, detail=f"The route allows {allowed.decode()} and no other method."
         )
         await self._refuse(request, problem, send, more=((b"allow", allowed),))
 
-    async def _send(self, request: _Request, status: int, body: bytes, send: Send, *, more: Headers = ()) -> None:
+    async def _send(self, request: LeanRequest, status: int, body: bytes, send: Send, *, more: Headers = ()) -> None:
         await self._responder.send_json(send, status=status, body=body, request_id=request.request_id, more=more)
         self._telemetry.answered(request.line, status, None)
 
-    async def _refuse(self, request: _Request, problem: Problem, send: Send, *, more: Headers = ()) -> None:
+    async def _refuse(self, request: LeanRequest, problem: Problem, send: Send, *, more: Headers = ()) -> None:
         await self._responder.send_problem(send, problem, request_id=request.request_id, more=more)
         self._telemetry.answered(request.line, problem.status, problem.code)
 
@@ -281,17 +243,7 @@ def unreachable(error: StoreLostError) -> Problem:
     )
 
 
-def _is_well_formed(request: _Request, wallet_id: str) -> bool:
-    """Canonical lower-case, and written so: an encoded path is not the path that the router read."""
-    return is_canonical_uuid(wallet_id) and b"%" not in request.scope["raw_path"]
-
-
-def _is_json(content_type: bytes) -> bool:
-    """Media types know no case, and `application/json-patch+json` is another one."""
-    return content_type == b"application/json" or content_type.partition(b";")[0].strip().lower() == b"application/json"
-
-
-def _scope_of_body(principal: Principal, body: Body) -> Problem | None:
+def scope_of_body(principal: Principal, body: Body) -> Problem | None:
     """Scopes that depend on what is asked."""
     if isinstance(body, OpenWalletBody) and body.overdraft_limit > 0:
         return scope_problem(principal, Scope.WALLET_MANAGE)
@@ -308,9 +260,8 @@ def _opened_id(body: OpenWalletBody, wallet_id: str | None) -> str | None:
     return computed if wallet_id in (None, computed) else None
 
 
-_NOT_JSON = Problem(reason=Reason.CONTENT_TYPE_MUST_BE_JSON, detail="The body must be application/json.")
 _MALFORMED_PATH = Problem(
-    reason=Reason.PATH_MUST_BE_WELL_FORMED, detail="The wallet id in the path must be a UUID in canonical form."
+    reason=Reason.PATH_MUST_BE_WELL_FORMED, detail="Ids in the path must be UUIDs in canonical form."
 )
 _FOREIGN_ID = Problem(
     reason=Reason.WALLET_ID_MUST_MATCH_OWNER,

@@ -4,12 +4,33 @@ cell/api/wallet_routes.py serves them, cell/api/openapi.py describes them.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from cell.api.translate import Caller, change_of, credit_of, debit_of, opening_of, reverse_of, transfer_of
+from cell.api.commands_of import (
+    capture_of,
+    change_of,
+    credit_of,
+    debit_of,
+    extend_of,
+    opening_of,
+    place_of,
+    release_of,
+    reverse_of,
+    transfer_of,
+)
 from cell.ledger.commands import Command
-from contract.bodies import Body, ChangeWalletBody, OpenWalletBody, PostingBody, ReverseBody, TransferBody
-from contract.ids import WalletId
+from contract.bodies import (
+    Body,
+    CaptureBody,
+    ChangeWalletBody,
+    ExtendBody,
+    OpenWalletBody,
+    PlaceHoldBody,
+    PostingBody,
+    ReverseBody,
+    TransactionBody,
+    TransferBody,
+)
 from contract.scopes import Scope
 from contract.values import value
 
@@ -23,10 +44,11 @@ class WriteRoute:
 
     method: str
     verb: str
-    """What follows the wallet id in the path; empty = the wallet itself."""
+    """What follows the wallet id in the path, `{hold_id}` standing for an id; empty = the wallet itself."""
     scope: Scope
     body: type[Body]
-    command: Callable[[WalletId, Any, Caller], Command]
+    command: Callable[..., Command]
+    """Given the wallet id, the body, the caller, and the hold's id where the path names one."""
     answer: Literal["posting", "wallet"]
     title: str
 
@@ -86,13 +108,61 @@ WRITE_ROUTES: Final = (
         answer="posting",
         title="Send money to another wallet",
     ),
+    WriteRoute(
+        method="POST",
+        verb="holds",
+        scope=Scope.MONEY_HOLD,
+        body=PlaceHoldBody,
+        command=place_of,
+        answer="posting",
+        title="Set money aside",
+    ),
+    WriteRoute(
+        method="POST",
+        verb="holds/{hold_id}/capture",
+        scope=Scope.MONEY_HOLD,
+        body=CaptureBody,
+        command=capture_of,
+        answer="posting",
+        title="Take what is held, whole or in part",
+    ),
+    WriteRoute(
+        method="POST",
+        verb="holds/{hold_id}/release",
+        scope=Scope.MONEY_HOLD,
+        body=TransactionBody,
+        command=release_of,
+        answer="posting",
+        title="Give back what is held",
+    ),
+    WriteRoute(
+        method="POST",
+        verb="holds/{hold_id}/extend",
+        scope=Scope.MONEY_HOLD,
+        body=ExtendBody,
+        command=extend_of,
+        answer="posting",
+        title="Let a hold expire later, or earlier",
+    ),
 )
 
-ROUTES: Final = {(route.method, route.verb): route for route in WRITE_ROUTES}
+HOLD_ID: Final = "{hold_id}"
+ROUTES: Final = {(route.method, route.verb): route for route in WRITE_ROUTES if HOLD_ID not in route.verb}
+ITEM_ROUTES: Final = {route.verb: route for route in WRITE_ROUTES if HOLD_ID in route.verb}
+"""Routes about one hold of a wallet, all of them POST; looked up only where the path goes on behind the verb."""
 OPENING: Final = ROUTES["PUT", ""]
 ALLOWED: Final = {
     "": b"GET, PATCH, PUT",
     "balance": b"GET",
     **{route.verb: route.method.encode() for route in WRITE_ROUTES if route.verb},
+    "holds": b"GET, POST",
 }
 """Methods of the paths that this module answers for, the ordinary application's on them included."""
+
+
+def item_route_of(verb: str) -> tuple[WriteRoute, str] | None:
+    """The route of `holds/<hold_id>/<action>`, and the id in it, well formed or not."""
+    resource, _, rest = verb.partition("/")
+    item, _, action = rest.partition("/")
+    route = ITEM_ROUTES.get(f"{resource}/{HOLD_ID}/{action}")
+    return None if route is None else (route, item)

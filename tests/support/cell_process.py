@@ -23,6 +23,7 @@ from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
 from cell.lanes import LaneLimits, Lanes
+from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.telemetry import AccessLog, Metrics, Telemetry
 from contract.configuration import CellConfiguration, PublicKey
@@ -52,6 +53,7 @@ class RunningCell:
         self._admission = Admission()
         self._tokens = vendor_tokens(audience=AUDIENCE)
         self._keys = PublishedKeys()
+        self._policy = LimitPolicy()
         self._version = 0
 
     def start(self) -> None:
@@ -114,6 +116,8 @@ class RunningCell:
             queries=queries,
             keys=self._keys,
             telemetry=Telemetry(metrics=metrics, access_log=log, tracing=None),
+            limits=self._policy,
+            may_leave=False,
             is_ready=lambda: self.lanes.are_connected,
             deadline_default_ms=5_000,
             body_timeout_ms=1_000,
@@ -144,6 +148,7 @@ class RunningCell:
         )
         self._tokens.configure(configuration)
         self._keys.configure(configuration)
+        self._policy.configure(configuration)
         self._admission.configure(configuration, time.monotonic())
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cell.api.wallet_routes import _is_json
+from cell.api.asking import is_json
 
 
 @pytest.mark.parametrize(
@@ -10,11 +10,11 @@ from cell.api.wallet_routes import _is_json
     [b"application/json", b"Application/JSON", b"application/json; charset=utf-8", b"application/json ;charset=UTF-8"],
 )
 def test_json_is_json_however_it_is_written(content_type: bytes) -> None:
-    assert _is_json(content_type)
+    assert is_json(content_type)
 
 
 @pytest.mark.parametrize(
     "content_type", [b"", b"text/json", b"application/jsonl", b"application/json-patch+json", b"application/json2"]
 )
 def test_what_only_begins_like_json_is_something_else(content_type: bytes) -> None:
-    assert not _is_json(content_type)
+    assert not is_json(content_type)

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from cell.crash_points import CrashPoints
 from cell.elsewhere import Answer, Done, Elsewhere, RefusedThere
 from cell.lanes import Lanes
 from cell.ledger.commands import CancelLeg, ConfirmLeg, DecideGroup, MarkLegs
@@ -34,16 +35,27 @@ log = structlog.get_logger()
 
 
 class Groups:
-    def __init__(self, *, lanes: Lanes, elsewhere: Elsewhere, store: SagaStore, salt: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        elsewhere: Elsewhere,
+        store: SagaStore,
+        salt: Callable[[], bytes],
+        crash_points: CrashPoints,
+    ) -> None:
         self._lanes = lanes
         self._elsewhere = elsewhere
         self._store = store
         self._salt = salt
+        self._crash_points = crash_points
 
     async def drive(self, group: Group, *, deadline_at_s: float) -> Group:
         """As far as it goes now; what is left the loop goes on with."""
+        self._crash_points.reach("group.started")
         if group.state == "preparing":
             group = await self._decide(group, deadline_at_s)
+        self._crash_points.reach("group.decided")
         if group.state != "preparing" and not group.is_finished:
             group = await self._tell(group, deadline_at_s)
         return group
@@ -63,6 +75,7 @@ class Groups:
         timeout_s = deadline_at_s - asyncio.get_running_loop().time() - MARGIN_S
         asked = [leg for leg in group.legs if leg.state == "asked"]
         answers = await _each(asked, lambda leg: self._elsewhere.prepare(group, leg, timeout_s=timeout_s))
+        self._crash_points.reach("group.answered")
         command = DecideGroup(
             wallet_id=group.key.wallet_id,
             vendor_id=INTERNAL_VENDOR,
@@ -87,6 +100,7 @@ class Groups:
         timeout_s = deadline_at_s - asyncio.get_running_loop().time() - MARGIN_S / 2
         left = [leg for leg in group.legs if leg.state not in {"confirmed", "cancelled"}]
         answers = await _each(left, lambda leg: self._elsewhere.end_leg(group, leg, timeout_s=timeout_s))
+        self._crash_points.reach("group.told")
         command = MarkLegs(
             wallet_id=group.key.wallet_id,
             vendor_id=INTERNAL_VENDOR,

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from cell.crash_points import CrashPoints
 from cell.elsewhere import Done, Elsewhere, RefusedThere, Unknown
 from cell.lanes import Lanes
 from cell.ledger.commands import RefundTransfer, SettleTransfer
@@ -34,22 +35,33 @@ log = structlog.get_logger()
 
 class Transfers:
     def __init__(
-        self, *, lanes: Lanes, elsewhere: Elsewhere, store: SagaStore, salt: Callable[[], bytes], metrics: Metrics
+        self,
+        *,
+        lanes: Lanes,
+        elsewhere: Elsewhere,
+        store: SagaStore,
+        salt: Callable[[], bytes],
+        metrics: Metrics,
+        crash_points: CrashPoints,
     ) -> None:
         self._lanes = lanes
         self._elsewhere = elsewhere
         self._store = store
         self._salt = salt
         self._metrics = metrics
+        self._crash_points = crash_points
 
     async def finish(self, transfer: Transfer, *, deadline_at_s: float) -> TransferState:
         """How far it came; `in_transit` = the loop goes on with it."""
+        self._crash_points.reach("transfer.sent")
         now_s = asyncio.get_running_loop().time()
         answer = await self._elsewhere.receive(transfer, timeout_s=deadline_at_s - now_s - MARGIN_S)
         match answer:
             case Done():
+                self._crash_points.reach("transfer.answered")
                 return await self._settle(transfer, deadline_at_s)
             case RefusedThere():
+                self._crash_points.reach("transfer.answered")
                 return await self._refund(transfer, answer.reason, deadline_at_s)
             case Unknown():
                 log.info("transfer is in transit", transfer_id=transfer.transfer_id, why=answer.detail)
@@ -81,6 +93,7 @@ class Transfers:
             sent_as=transfer.key.transaction_id,
         )
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
+        self._crash_points.reach("transfer.finished")
         return "settled" if isinstance(outcome, Marked) else "in_transit"
 
     async def _refund(self, transfer: Transfer, reason: str, deadline_at_s: float) -> TransferState:
@@ -95,4 +108,5 @@ class Transfers:
             sent_as=transfer.key.transaction_id,
         )
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
+        self._crash_points.reach("transfer.finished")
         return "refunded" if isinstance(outcome, Accepted | Replayed) else "in_transit"

@@ -20,6 +20,7 @@ from cell.api.errors import ProblemRaised, validation_problem
 from cell.api.responses import deadline_ms_of, request_id_in
 from cell.api.translate import posting_of, refusal_of
 from cell.cell_tokens import CellTokenVerifier
+from cell.crash_points import CrashPoints
 from cell.lanes import Lanes
 from cell.ledger.commands import CancelLeg, Command, ConfirmLeg, PrepareLeg, ReceiveTransfer
 from cell.ledger.derived_ids import cancel_id_of, confirm_id_of
@@ -41,6 +42,14 @@ Id = Annotated[str, Field(pattern=UUID_PATTERN)]
 IdInPath = Annotated[str, Path(pattern=UUID_PATTERN)]
 Vendor = Annotated[str, Field(pattern=VENDOR_PATTERN)]
 Details = Annotated[str, Field(max_length=DETAILS_MAX, pattern=r"^[^\u0000]*$")]
+
+
+_CRASH_POINTS: Final[dict[type[Command], tuple[str, str]]] = {
+    ReceiveTransfer: ("transfer.receiving", "transfer.received"),
+    PrepareLeg: ("leg.preparing", "leg.prepared"),
+    ConfirmLeg: ("leg.ending", "leg.ended"),
+    CancelLeg: ("leg.ending", "leg.ended"),
+}
 
 
 class _PeerBody(BaseModel):
@@ -72,10 +81,13 @@ class LegEndBody(_PeerBody):
 class Peers:
     """What every request of another cell goes through: its token, its body, its time, the write path."""
 
-    def __init__(self, *, tokens: CellTokenVerifier, lanes: Lanes, salt: Callable[[], bytes]) -> None:
+    def __init__(
+        self, *, tokens: CellTokenVerifier, lanes: Lanes, salt: Callable[[], bytes], crash_points: CrashPoints
+    ) -> None:
         self._tokens = tokens
         self._lanes = lanes
         self._salt = salt
+        self._crash_points = crash_points
 
     def verify(self, request: Request) -> str:
         authorization = request.headers.get("authorization")
@@ -109,7 +121,10 @@ class Peers:
         if isinstance(deadline_ms, Problem):
             raise ProblemRaised(deadline_ms)
         deadline_at_s = asyncio.get_running_loop().time() + deadline_ms / 1_000
+        before, after = _CRASH_POINTS[type(command)]
+        self._crash_points.reach(before)
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
+        self._crash_points.reach(after)
         if isinstance(outcome, Rejected):
             raise ProblemRaised(outcome.problem)
         assert not isinstance(outcome, Marked)  # noqa: S101 - these commands are recorded

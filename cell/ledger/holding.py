@@ -131,9 +131,7 @@ def subject_of(entry: CanonicalEntry) -> TransactionKey | None:
     """The hold that an entry is about. (A transfer's entries name the other wallet, and no vendor of it.)"""
     if entry.kind not in _FOLDS or entry.subject_id is None or entry.subject_vendor_id is None:
         return None
-    return TransactionKey(
-        WalletId(entry.wallet_id), VendorId(entry.subject_vendor_id), TransactionId(entry.subject_id)
-    )
+    return TransactionKey(WalletId(entry.wallet_id), VendorId(entry.subject_vendor_id), TransactionId(entry.subject_id))
 
 
 def fold_hold(before: Hold | None, entry: Entry | CanonicalEntry, *, terms: str | None = None) -> Hold:
@@ -153,13 +151,16 @@ def fold_hold(before: Hold | None, entry: Entry | CanonicalEntry, *, terms: str 
     is_pin = before.kind == "pin"
     taken = abs(entry.delta)
     is_extended = entry.kind == "extend"
+    captured = before.captured + taken
     remaining = 0 if is_pin else before.remaining + entry.held_delta
+    if remaining < 0 or captured + remaining > before.amount:
+        raise InvariantBrokenError(f"L2: entry {entry.seq} of {entry.wallet_id} takes more than its hold")
     state = _FOLDS[entry.kind]
     return Hold(
         key=before.key,
         kind=before.kind,
         amount=before.amount,
-        captured=before.captured + taken,
+        captured=captured,
         remaining=remaining,
         state="open" if state == "open" or (state == "captured" and remaining > 0) else state,
         placed_at_us=before.placed_at_us,

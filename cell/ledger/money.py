@@ -2,7 +2,7 @@
 
 from cell.ledger.commands import Credit, Debit, Reverse
 from cell.ledger.footprint import original_key_of
-from cell.ledger.model import Instant, Wallet
+from cell.ledger.model import Instant, Recorded, Wallet
 from cell.ledger.outcomes import Accepted, Outcome, Reversal
 from cell.ledger.posting import Effect, clearing_account
 from cell.ledger.verdicts import accept, reason_not_to_give, reason_not_to_pay, reason_not_to_take, refuse, spendings_of
@@ -58,7 +58,7 @@ def reverse(view: View, wallet: Wallet, command: Reverse, now_us: Instant) -> Ou
         return refuse(wallet, command, now_us, Reason.WALLET_MUST_BE_ACTIVE)
     if original is None:
         return refuse(wallet, command, now_us, Reason.ORIGINAL_MUST_EXIST)
-    if original.kind not in REVERSIBLE_KINDS or original.reason is not None:
+    if not _is_reversible(original):
         return refuse(wallet, command, now_us, Reason.ORIGINAL_MUST_BE_REVERSIBLE)
     left = abs(original.delta) - view.reversed_amount(original_key)
     amount = left if command.amount is None else command.amount
@@ -70,6 +70,12 @@ def reverse(view: View, wallet: Wallet, command: Reverse, now_us: Instant) -> Ou
     if not -AMOUNT_MAX <= wallet.balance + delta <= AMOUNT_MAX - (wallet.pinned if delta > 0 else 0):
         return refuse(wallet, command, now_us, Reason.BALANCE_MUST_STAY_WITHIN_BOUNDS)
     return _post_reversal(wallet, command, now_us, delta=delta)
+
+
+def _is_reversible(original: Recorded) -> bool:
+    """The platform's own captures end legs of groups: one side of a transfer."""
+    is_a_vendors = not original.key.vendor_id.startswith("@")
+    return is_a_vendors and original.kind in REVERSIBLE_KINDS and original.reason is None
 
 
 def _post_reversal(wallet: Wallet, command: Reverse, now_us: Instant, *, delta: int) -> Accepted:

@@ -120,6 +120,9 @@ class HistoryCheck:
             entry.available,
         )
         yield "amount", _amount(entry), entry.amount
+        # Names of the subject for readers: covered by the hash only as far as they repeat it.
+        yield "original_transaction_id", entry.original_transaction_id or entry.subject_id, entry.subject_id
+        yield "hold_id", entry.hold_id or entry.subject_id, entry.subject_id
         yield "entry_hash", computed_hash, entry.entry_hash
 
     def _compare_leaf(self, proof: Proof, entry: Entry) -> Broken | None:
@@ -201,7 +204,7 @@ def _signed(proof: Proof) -> Signed:
 def _amount(entry: Entry) -> int:
     if entry.kind == "refused":
         return entry.requested_amount or 0
-    return abs(entry.delta or entry.held_delta)
+    return abs(entry.delta or entry.held_delta or entry.requested_amount or 0)
 
 
 def _microseconds(instant: datetime) -> int:

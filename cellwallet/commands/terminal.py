@@ -48,5 +48,13 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def write_file(file: Path, content: bytes) -> None:
+    """What the user asked to have in a file; ends the program if it cannot be written there."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        fail(str(error))
+
+
 def _plain(message: str) -> str:
     return message.replace("[", r"\[")

@@ -1,4 +1,7 @@
-"""`cellwallet wallets open|show|entries|statement|verify`: wallets as a vendor sees them, through the router."""
+"""`cellwallet wallets open|show|entries|statement`: wallets as a vendor sees them, through the router.
+
+Its verbs verify, export and keys stand in verification.py.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +19,7 @@ from cellwallet.commands import verification
 from cellwallet.commands.connection import TokenOption, UrlOption, failures_told
 from cellwallet.commands.named_wallets import WalletArgument, client_of, named
 from cellwallet.commands.tables import instant_text, money_text, print_table
-from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, out, print_json
+from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, out, print_json, write_file
 from contract.money import amount_text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Open, show and verify wallets.")
@@ -131,7 +134,7 @@ def statement(
     """Show a wallet's opening balance, what changed it, and its closing balance."""
     with failures_told(), client_of(url, token, data) as client:
         if csv is not None:
-            _write(csv, accepted(client.statement_csv(wallet_id, from_=from_, to=to)))
+            write_file(csv, accepted(client.statement_csv(wallet_id, from_=from_, to=to)))
             if as_json:
                 print_json({"file": str(csv)})
             else:

@@ -98,6 +98,8 @@ def test_a_forged_history_is_named_and_ends_with_1() -> None:
     """One entry whose hash is not the one of its fields."""
 
     def answer(seen: Seen) -> Answer:
+        if "/proof" in seen.path:
+            return problem(Reason.CHECKPOINT_MUST_EXIST)
         if "/entries" in seen.path:
             return Answer(status=200, document={"entries": [_opened()], "next_cursor": None})
         return Answer(status=200, document=_wallet())

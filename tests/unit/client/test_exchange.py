@@ -90,7 +90,8 @@ def _problem(reason: Reason, *, headers: dict[str, str] | None = None, **facts: 
 def _expected_end(reason: Reason) -> type[Refused | CallFailedError]:
     """What a vendor meets, by who must act. The statuses and `retry` words are those of the contract."""
     meaning = MEANINGS[reason]
-    if reason in {Reason.WALLET_MUST_EXIST, Reason.TRANSACTION_MUST_EXIST} or meaning.is_recorded:
+    is_absence = meaning.status == 404 and reason is not Reason.ROUTE_MUST_EXIST
+    if is_absence or meaning.is_recorded:
         return Refused
     if meaning.status == 409:
         return ConflictError

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from cellwallet.client import Entry, Owner, Wallet
 from cellwallet.client.history import Broken, Verified, canonical_entry, verify_history
 from contract.chain import ZERO_HASH, entry_hash
+from contract.checkpoints import Checkpoint, Proof
 from contract.ids import wallet_id_of
+from contract.merkle import Leaf
 
 WALLET_ID = wallet_id_of(owner_type="customer", owner_ref="c-1", kind="main", currency="EUR")
 START = datetime(2027, 1, 15, 8, tzinfo=UTC)
@@ -173,3 +175,84 @@ def test_texts_may_be_erased() -> None:
     entries = _history([(5, 1)])
     described = dataclasses.replace(entries[1], description="coffee", metadata={"till": 4})
     assert isinstance(verify_history(_wallet(entries[-1]), [entries[0], described]), Verified)
+
+
+# What the cell signed.
+
+
+def _proof(entry: Entry, **other: Any) -> Proof:
+    """A proof that was verified: how the wallet stood after this entry."""
+    fields: dict[str, Any] = {
+        "wallet_id": WALLET_ID,
+        "seq": entry.seq,
+        "head_hash": bytes.fromhex(entry.entry_hash),
+        "balance": entry.balance_after,
+        "held": entry.held_after,
+        **other,
+    }
+    checkpoint = Checkpoint(
+        cell="cell-1",
+        number=4,
+        taken_at="2027-01-15T08:00:00.000000Z",
+        wallets=1,
+        totals={},
+        merkle_root="",
+        previous_hash="",
+        public_key="",
+        document={},
+    )
+    return Proof(leaf=Leaf(**fields), position=0, path=(), checkpoint=checkpoint)
+
+
+@given(STEPS, st.data())
+def test_a_history_passes_through_what_was_signed(steps: list[tuple[int, int]], data: st.DataObject) -> None:
+    entries = _history(steps)
+    signed = data.draw(st.sampled_from(entries))
+    verdict = verify_history(_wallet(entries[-1]), entries, _proof(signed))
+    assert isinstance(verdict, Verified)
+    assert verdict.checkpoint is not None
+    assert (verdict.checkpoint.number, verdict.checkpoint.seq) == (4, signed.seq)
+
+
+@given(STEPS, st.integers(-3, 3).filter(bool))
+def test_a_past_that_was_written_again_from_the_first_entry_on_is_caught(
+    steps: list[tuple[int, int]], more: int
+) -> None:
+    """Every hash fits, and yet it is not the history that was signed."""
+    signed, forged = _history(steps), _history([(steps[0][0] + more, steps[0][1]), *steps[1:]])
+    verdict = verify_history(_wallet(forged[-1]), forged, _proof(signed[-1]))
+    assert isinstance(verdict, Broken)
+    assert (verdict.seq, verdict.field) == (len(signed), "checkpoint.entry_hash")
+    assert str(verdict).startswith(f"entry {len(signed)}: checkpoint.entry_hash must be {signed[-1].entry_hash}")
+
+
+@pytest.mark.parametrize(("field", "other"), [("balance", 8), ("held", 1)])
+def test_a_leaf_of_other_figures_is_caught(field: str, other: int) -> None:
+    entries = _history([(5, 1)])
+    verdict = verify_history(_wallet(entries[-1]), entries, _proof(entries[-1], **{field: other}))
+    assert isinstance(verdict, Broken)
+    assert (verdict.seq, verdict.field) == (2, f"checkpoint.{field}_after")
+
+
+def test_a_log_shorter_than_what_was_signed_is_caught() -> None:
+    entries = _history([(5, 1), (2, 1)])
+    verdict = verify_history(_wallet(entries[1]), entries[:2], _proof(entries[2]))
+    assert isinstance(verdict, Broken)
+    assert (verdict.seq, verdict.field, verdict.found) == (3, "seq", "no entry")
+
+
+def test_a_proof_of_another_wallet_is_none() -> None:
+    entries = _history([(5, 1)])
+    verdict = verify_history(_wallet(entries[-1]), entries, _proof(entries[-1], wallet_id="another"))
+    assert isinstance(verdict, Broken)
+    assert verdict.field == "checkpoint.wallet_id"
+
+
+def test_a_refusal_before_the_opening_has_no_currency() -> None:
+    draft = dataclasses.replace(_history([(5, 1)])[0], kind="refused", status_after="unopened", currency="XXX")
+    early = dataclasses.replace(draft, entry_hash=entry_hash(ZERO_HASH, canonical_entry(draft)).hex())
+    assert isinstance(verify_history(_wallet(early, status="unopened"), [early]), Verified)
+    in_euro = dataclasses.replace(early, currency="EUR")
+    verdict = verify_history(_wallet(in_euro, status="unopened"), [in_euro])
+    assert isinstance(verdict, Broken)
+    assert (verdict.seq, verdict.field) == (1, "currency")

@@ -20,16 +20,19 @@ from cell.background.duty import Duty
 from cell.background.housekeeping import housekeeping
 from cell.cell_tokens import read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
+from cell.event_duties import EventDuties
 from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.registration import Registrar
 from cell.serving import serve
 from cell.settings import Settings
+from cell.store.dead_letters import DeadLetters
 from cell.store.ledger_store import PostgresLedger
 from cell.store.revision import SCHEMA_REVISION
 from cell.store.units import UnitStore
 from cell.telemetry import AccessLog, Metrics, Telemetry, start_tracing
+from cell.telemetry.event_metrics import EventMetrics
 from cell.version import VERSION
 from contract.configuration import CellConfiguration, PublicKey
 from contract.directory import ApiInstance
@@ -110,6 +113,12 @@ class CellProcess:
             period_s=settings.partitions_period_s,
             metrics=self._metrics,
         )
+        self._events = EventDuties(
+            settings,
+            configuration=lambda: self._configuration.current,
+            metrics=EventMetrics(self._metrics.registry),
+            duty_metrics=self._metrics,
+        )
         self._units = UnitStore(database_url, cell_id=settings.id)
         self._is_stopping = False
 
@@ -125,6 +134,7 @@ class CellProcess:
             asyncio.create_task(_kept_running("registration", self._registrar.run)),
             asyncio.create_task(_kept_running("housekeeping", self._housekeeping.run)),
             asyncio.create_task(_kept_running("checkpoints", self._checkpoint_duty().run)),
+            *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._events.duties),
         ]
         _calm_the_collector()
         log.info("serving", process=self._process_id, port=self._settings.port)
@@ -146,6 +156,7 @@ class CellProcess:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await self._lanes.stop()
+        await self._events.stop()
         await self._queries.stop()
         if self._control_plane is not None:
             await self._control_plane.aclose()

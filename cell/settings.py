@@ -123,6 +123,28 @@ class Settings(BaseSettings):
     control_plane_timeout_s: Annotated[float, Field(gt=0)] = 3.0
     """Seconds for one call to the control plane (a long poll gets its wait on top)."""
 
+    # What becomes of events
+    relay_period_ms: Annotated[int, Field(ge=1)] = 200
+    """Milliseconds between looks for new events; what a webhook is late by at most when nothing is in the way."""
+    broker_url: str = ""
+    """URL of a NATS server with JetStream (`nats://...`) that gets every event of the cell. Empty = none."""
+    webhook_timeout_ms: Annotated[int, Field(ge=1)] = 10_000
+    """Milliseconds for one delivery from connecting to the status; a receiver stores and answers, and works later."""
+    webhook_attempts_max: Annotated[int, Field(ge=1)] = 16
+    """Attempts until an event is a dead letter; with the pauses below some five hours of a receiver's outage."""
+    webhook_retry_first_ms: Annotated[int, Field(ge=1)] = 1_000
+    """Milliseconds before the second attempt; each later pause is twice as long."""
+    webhook_retry_longest_s: Annotated[float, Field(gt=0)] = 3_600.0
+    """Seconds of the longest pause between attempts."""
+    webhook_concurrency: Annotated[int, Field(ge=1, le=100)] = 64
+    """Deliveries under way in the whole cell at most: each is a connection."""
+    webhook_concurrency_each: Annotated[int, Field(ge=1, le=100)] = 8
+    """Deliveries under way to one webhook at most, so that a slow one leaves room to the others."""
+    webhooks_may_be_local: bool = False
+    """Whether webhooks may lead to private addresses, and by http to this machine. Off: vendors name their targets."""
+    dead_letters_kept_days: Annotated[int, Field(ge=1)] = 30
+    """Days that a dead letter can be sent again; after a month the vendor has read its entries in other ways."""
+
     # What it tells
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is logged; `info` includes one line per request."""

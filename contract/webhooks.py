@@ -11,13 +11,16 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field
 
 from contract.answers import Answer, EntryAnswer, EntryKind
 from contract.bodies import Body
+from contract.ids import is_canonical_uuid
+from contract.money import AMOUNT_MAX
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -30,6 +33,8 @@ TOLERANCE_S = 300
 URL_MAX = 500
 KINDS_MAX = 14
 WEBHOOKS_PER_VENDOR_MAX = 10
+LETTERS_DEFAULT = 50
+LETTERS_MAX = 500
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
@@ -97,6 +102,24 @@ class DeadLettersAnswer(Answer):
 
 class RedeliveryAnswer(Answer):
     redelivered: int
+
+
+def letter_cursor(letter: Mapping[str, Any]) -> str:
+    """The place after this dead letter. It is the same in every cell, so that a router can go on in all of them."""
+    place = f"{letter['dead_at']} {letter['wallet_id']} {letter['seq']}"
+    return base64.urlsafe_b64encode(place.encode()).rstrip(b"=").decode()
+
+
+def letter_place(cursor: str) -> tuple[datetime, str, int] | None:
+    """(dead_at, wallet_id, seq); None for what is no cursor."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        dead_at, wallet_id, seq = text.split(" ")
+        moment, number = datetime.fromisoformat(dead_at), int(seq)
+    except (ValueError, OverflowError):
+        return None
+    is_one = moment.tzinfo is not None and is_canonical_uuid(wallet_id) and 0 <= number <= AMOUNT_MAX
+    return (moment, wallet_id, number) if is_one else None
 
 
 class SignatureMustFitError(Exception):

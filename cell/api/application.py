@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cell.api.admin import answer_lost_database
 from cell.api.admission import Admission
 from cell.api.asking import Callers
+from cell.api.deadlines import Timed
 from cell.api.errors import answer_problems
 from cell.api.history import history_routes
 from cell.api.openapi import openapi_document
@@ -18,10 +19,13 @@ from cell.api.responses import AsgiApp, Identified, Receive, Responder, Send, re
 from cell.api.statement_routes import statement_routes
 from cell.api.tokens import TokenVerifier
 from cell.api.wallet_routes import WalletRoutes
+from cell.api.webhook_routes import webhook_routes
 from cell.lanes import Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.store.dead_letters import DeadLetters
 from cell.telemetry import AccessLine, Telemetry
+from contract.configuration import CellConfiguration
 
 
 def vendor_application(
@@ -47,6 +51,7 @@ def vendor_application(
     app.include_router(history_routes(tokens=tokens, admission=admission, queries=queries))
     app.include_router(statement_routes(tokens=tokens, admission=admission, queries=queries))
     app.include_router(proof_routes(cell_id=cell_id, tokens=tokens, admission=admission, queries=queries, keys=keys))
+    app.include_router(webhook_routes(cell_id=cell_id, tokens=tokens, letters=letters, configuration=configuration))
 
     @app.get("/healthz", include_in_schema=False)
     async def show_health() -> dict[str, str]:
@@ -66,7 +71,8 @@ def vendor_application(
         return document
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to replace the document
-    rest = _Told(Identified(app, cell_id=cell_id), telemetry)
+    timed = Timed(app, responder=responder, default_ms=deadline_default_ms)
+    rest = _Told(Identified(timed, cell_id=cell_id), telemetry)
     return WalletRoutes(
         rest,
         tokens=tokens,

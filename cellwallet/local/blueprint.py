@@ -193,6 +193,7 @@ class Blueprint:
             "CELL_SIGNING_KEY_FILE": str(self._keys.cell_key_file(member.id)),
             "CELL_ROUTER_URL": self.router_url,
             "CELL_STATE_DIR": str(self._state(plan.name)),
+            "CELL_WEBHOOKS_MAY_BE_LOCAL": "true",
         }
 
     def _control_plane_environment(self, first_cells: int) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cell.api.tokens import vendor_tokens
 from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.store.dead_letters import DeadLetters
 from cell.telemetry import AccessLog, Metrics, Telemetry
 from contract.configuration import CellConfiguration, PublicKey
 from contract.ids import wallet_id_of
@@ -55,6 +56,7 @@ class RunningCell:
         self._keys = PublishedKeys()
         self._policy = LimitPolicy()
         self._version = 0
+        self.configuration: CellConfiguration | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -115,6 +117,8 @@ class RunningCell:
             lanes=self.lanes,
             queries=queries,
             keys=self._keys,
+            letters=DeadLetters(self._database_url),
+            configuration=lambda: self.configuration,
             telemetry=Telemetry(metrics=metrics, access_log=log, tracing=None),
             limits=self._policy,
             may_leave=False,
@@ -146,6 +150,7 @@ class RunningCell:
             peers={CELL: PublicKey.model_validate(public_jwk(CELL_KEY.public_key(), key_id=f"cell:{CELL}"))},
             **fields,
         )
+        self.configuration = configuration
         self._tokens.configure(configuration)
         self._keys.configure(configuration)
         self._policy.configure(configuration)

@@ -1,4 +1,4 @@
-"""A cell's log written by hand, entry by entry, by transactions that a test ends when it likes; and sinks that listen."""
+"""A cell's log written by hand, by transactions that a test ends when it likes; and sinks that listen."""
 
 import hashlib
 import itertools

@@ -17,6 +17,7 @@ from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
 from cell.background.checkpoints import Checkpoints
 from cell.background.duty import Duty
+from cell.background.expiry import Expiry
 from cell.background.housekeeping import housekeeping
 from cell.cell_tokens import read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
@@ -134,6 +135,7 @@ class CellProcess:
             asyncio.create_task(_kept_running("registration", self._registrar.run)),
             asyncio.create_task(_kept_running("housekeeping", self._housekeeping.run)),
             asyncio.create_task(_kept_running("checkpoints", self._checkpoint_duty().run)),
+            asyncio.create_task(_kept_running("expiry", self._expiry_duty().run)),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._events.duties),
         ]
         _calm_the_collector()
@@ -217,6 +219,11 @@ class CellProcess:
 
     def _checkpoint_duty(self) -> Duty:
         return self._checkpoints.duty(period_s=self._settings.checkpoint_period_s, metrics=self._metrics)
+
+    def _expiry_duty(self) -> Duty:
+        database_url = self._settings.database_url.get_secret_value()
+        expiry = Expiry(database_url=database_url, reads=self._queries, lanes=self._lanes, metrics=self._metrics)
+        return expiry.duty(period_s=self._settings.expiry_period_s)
 
     def _configure(self, configuration: CellConfiguration) -> None:
         self._tokens.configure(configuration)

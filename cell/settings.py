@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     """Seconds between checkpoints: how long a change of the past can go unproven. Each costs 72 bytes per wallet."""
     checkpoints_kept: Annotated[int, Field(ge=1, le=1_000)] = 12
     """Checkpoints whose trees are kept for proofs: an hour's. The signed checkpoints themselves are kept for ever."""
+    expiry_period_s: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds between looks for holds past their time: how long money stays set aside for nothing, at the price of one
+    look into an index. No command finds such a hold open."""
     configuration_wait_s: Annotated[float, Field(gt=0, le=60)] = 20.0
     """Seconds that a long poll for the configuration may hang; below the idle time-outs of usual proxies."""
     registration_period_s: Annotated[float, Field(gt=0)] = 2.0

@@ -13,6 +13,7 @@ from cell.api.asking import Callers
 from cell.api.deadlines import Timed
 from cell.api.errors import answer_problems
 from cell.api.history import history_routes
+from cell.api.hold_routes import hold_routes
 from cell.api.openapi import openapi_document
 from cell.api.proofs import PublishedKeys, proof_routes
 from cell.api.responses import AsgiApp, Identified, Receive, Responder, Send, request_id_in
@@ -49,6 +50,7 @@ def vendor_application(
     answer_problems(app, responder)
     answer_lost_database(app, responder)
     app.include_router(history_routes(tokens=tokens, admission=admission, queries=queries))
+    app.include_router(hold_routes(tokens=tokens, admission=admission, queries=queries))
     app.include_router(statement_routes(tokens=tokens, admission=admission, queries=queries))
     app.include_router(proof_routes(cell_id=cell_id, tokens=tokens, admission=admission, queries=queries, keys=keys))
     app.include_router(webhook_routes(cell_id=cell_id, tokens=tokens, letters=letters, configuration=configuration))

@@ -106,6 +106,13 @@ class Metrics:
             )
         )
         self._saga_age = Gauge("cell_saga_oldest_seconds", "Age of the oldest of them", registry=registry)
+        self._holds_due = Gauge("cell_holds_due", "Holds past their time, as of the last sweep", registry=registry)
+        self._holds_oldest_due = Gauge(
+            "cell_holds_oldest_due_seconds", "By how much the oldest of them was overdue", registry=registry
+        )
+        self._holds_expired = Counter(
+            "cell_holds_expired", "Holds ended because their time was over", registry=registry
+        )
         self._lines_dropped = Counter(
             "cell_access_lines_dropped", "Lines of the access log that were lost", registry=registry
         )
@@ -183,6 +190,13 @@ class Metrics:
         self._sagas_open["transfer"].set(transfers)
         self._sagas_open["group"].set(groups)
         self._saga_age.set(oldest_s)
+
+    def holds_due(self, holds: int, *, oldest_s: float) -> None:
+        self._holds_due.set(holds)
+        self._holds_oldest_due.set(oldest_s)
+
+    def holds_expired(self, holds: int) -> None:
+        self._holds_expired.inc(holds)
 
     def lines_dropped(self, lines: int) -> None:
         self._lines_dropped.inc(lines)

@@ -26,6 +26,7 @@ from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.registration import Registrar
+from cell.sagas import Sagas
 from cell.serving import serve
 from cell.settings import Settings
 from cell.store.dead_letters import DeadLetters
@@ -107,6 +108,14 @@ class CellProcess:
         )
         self._published_keys = PublishedKeys()
         self._limits = LimitPolicy()
+        self._sagas = Sagas(
+            settings,
+            key=self._key,
+            lanes=self._lanes,
+            queries=self._queries,
+            limits=self._limits,
+            metrics=self._metrics,
+        )
         self._checkpoints = Checkpoints(database_url, cell=settings.id, key=self._key, kept=settings.checkpoints_kept)
         self._housekeeping = housekeeping(
             database_url,
@@ -137,6 +146,7 @@ class CellProcess:
             asyncio.create_task(_kept_running("checkpoints", self._checkpoint_duty().run)),
             asyncio.create_task(_kept_running("expiry", self._expiry_duty().run)),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._events.duties),
+            *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._sagas.duties),
         ]
         _calm_the_collector()
         log.info("serving", process=self._process_id, port=self._settings.port)
@@ -159,6 +169,7 @@ class CellProcess:
         await asyncio.gather(*background, return_exceptions=True)
         await self._lanes.stop()
         await self._events.stop()
+        await self._sagas.stop()
         await self._queries.stop()
         if self._control_plane is not None:
             await self._control_plane.aclose()
@@ -196,6 +207,7 @@ class CellProcess:
             lanes=self._lanes,
             queries=self._queries,
             keys=self._published_keys,
+            sagas=self._sagas,
             telemetry=Telemetry(metrics=self._metrics, access_log=self._access_log, tracing=self._tracing),
             limits=self._limits,
             may_leave=bool(self._settings.router_url),
@@ -230,6 +242,7 @@ class CellProcess:
         self._admins.configure(configuration)
         self._published_keys.configure(configuration)
         self._limits.configure(configuration)
+        self._sagas.configure(configuration)
         self._admission.configure(configuration, asyncio.get_running_loop().time())
 
     def _describe(self) -> Registration:

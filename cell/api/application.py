@@ -16,6 +16,7 @@ from cell.api.history import history_routes
 from cell.api.hold_routes import hold_routes
 from cell.api.openapi import openapi_document
 from cell.api.proofs import PublishedKeys, proof_routes
+from cell.api.reading import Readers
 from cell.api.responses import AsgiApp, Identified, Receive, Responder, Send, request_id_in
 from cell.api.statement_routes import statement_routes
 from cell.api.tokens import TokenVerifier
@@ -24,6 +25,7 @@ from cell.api.webhook_routes import webhook_routes
 from cell.lanes import Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.sagas import Sagas
 from cell.store.dead_letters import DeadLetters
 from cell.telemetry import AccessLine, Telemetry
 from contract.configuration import CellConfiguration
@@ -38,6 +40,7 @@ def vendor_application(
     lanes: Lanes,
     queries: Queries,
     keys: PublishedKeys,
+    sagas: Sagas,
     telemetry: Telemetry,
     limits: LimitPolicy,
     may_leave: bool,
@@ -54,6 +57,10 @@ def vendor_application(
     app.include_router(statement_routes(tokens=tokens, admission=admission, queries=queries))
     app.include_router(proof_routes(cell_id=cell_id, tokens=tokens, admission=admission, queries=queries, keys=keys))
     app.include_router(webhook_routes(cell_id=cell_id, tokens=tokens, letters=letters, configuration=configuration))
+
+    readers = Readers(tokens=tokens, admission=admission, queries=queries)
+    for routes in sagas.routes(readers):
+        app.include_router(routes)
 
     @app.get("/healthz", include_in_schema=False)
     async def show_health() -> dict[str, str]:
@@ -84,6 +91,7 @@ def vendor_application(
         responder=responder,
         telemetry=telemetry,
         callers=Callers(telemetry=telemetry, limits=limits, may_leave=may_leave),
+        sagas=sagas.answers,
         deadline_default_ms=deadline_default_ms,
         body_timeout_ms=body_timeout_ms,
     )

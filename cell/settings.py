@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     """File with the cell's Ed25519 key (PEM, PKCS8), the same for all its processes; signs tokens and checkpoints."""
     router_url: str = ""
     """URL of the router, where other cells' wallets are reached. Empty = no other cell: transfers stay in this one."""
+    saga_period_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
+    """How often unfinished transfers and groups are looked at (ms). Twice a second: an idle look is one index probe."""
+    crash_file: Path | None = None
+    """For tests: a file that may name a point where this process shall die (cell/crash_points.py). None = never."""
 
     # Whom it trusts
     control_plane_url: str = ""

@@ -9,7 +9,7 @@ from os import urandom
 from typing import Any, ClassVar
 
 from cell.api.commands_of import Caller, context_text
-from cell.api.responses import request_id_of
+from cell.api.responses import authorization_in, request_id_of
 from cell.api.tokens import Principal
 from cell.policy import LimitPolicy
 from cell.telemetry import AccessLine, Telemetry
@@ -26,6 +26,8 @@ class LeanRequest:
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        if len(self.headers) < len(scope["headers"]) and b"authorization" in self.headers:
+            self.headers[b"authorization"] = authorization_in(scope["headers"]) or b""
         self.request_id = request_id_of(self.headers.get(b"x-request-id"))
         self.line = AccessLine(self.request_id, scope["method"], scope["path"], time.perf_counter())
 
@@ -38,7 +40,7 @@ class LeanRequest:
         return all(map(is_canonical_uuid, ids)) and b"%" not in self.scope["raw_path"]
 
 
-class _Salts:
+class Salts:
     """Random salts, 16 bytes each; asked of the kernel in bulk, because a system call costs as much as a decision."""
 
     __slots__ = ("_at", "_pool")
@@ -64,7 +66,7 @@ class Callers:
         self._telemetry = telemetry
         self._limits = limits
         self._may_leave = may_leave
-        self._salt = _Salts().next
+        self._salt = Salts().next
 
     def caller(self, request: LeanRequest, principal: Principal) -> Caller:
         headers = request.headers

@@ -15,19 +15,22 @@ from cell.ledger.commands import (
     Credit,
     Debit,
     ExtendHold,
+    LegAsked,
     OpenWallet,
     PlaceHold,
     ReleaseHold,
     Reverse,
     SendTransfer,
+    StartGroup,
 )
-from cell.ledger.derived_ids import transfer_id_of
+from cell.ledger.derived_ids import group_id_of, transfer_id_of
 from cell.ledger.limits import Caps
 from cell.policy import LimitPolicy
 from contract.bodies import (
     CaptureBody,
     ChangeWalletBody,
     ExtendBody,
+    GroupBody,
     OpenWalletBody,
     PlaceHoldBody,
     PostingBody,
@@ -40,6 +43,8 @@ from contract.signing import canonical_json
 from contract.values import value
 
 _CONTEXT_TEXT_MAX = 200
+GROUP_DECIDED_WITHIN_S = 10
+"""A group whose legs have not all answered by then is cancelled."""
 
 
 @value
@@ -99,6 +104,29 @@ def transfer_of(wallet_id: WalletId, body: TransferBody, caller: Caller) -> Comm
         currency=body.currency,
         may_leave=caller.may_leave,
         caps=caller.limits.caps_for(caller.vendor_id, wallet_id),
+        **_common(caller),
+    )
+
+
+def group_of(wallet_id: WalletId, body: GroupBody, caller: Caller) -> Command:
+    transaction_id = TransactionId(body.transaction_id)
+    legs = tuple(
+        LegAsked(
+            wallet_id=WalletId(leg.wallet_id),
+            amount=leg.amount,
+            caps=caller.limits.caps_for(caller.vendor_id, leg.wallet_id) if leg.amount < 0 else None,
+        )
+        for leg in body.legs
+    )
+    return StartGroup(
+        wallet_id=wallet_id,
+        transaction_id=transaction_id,
+        details=_details(body.description, None, body.metadata),
+        group_id=group_id_of(wallet_id, caller.vendor_id, transaction_id),
+        currency=body.currency,
+        legs=legs,
+        decide_within_us=GROUP_DECIDED_WITHIN_S * 1_000_000,
+        may_leave=caller.may_leave,
         **_common(caller),
     )
 

@@ -8,14 +8,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from cell.api.write_routes import COLLECTION, HOLD_ID, OPENING, PREFIX, WRITE_ROUTES, WriteRoute
-from contract.answers import PostingAnswer, ProblemAnswer, WalletAnswer
+from contract.answers import GroupAnswer, PostingAnswer, ProblemAnswer, WalletAnswer
 from contract.headers import DEADLINE_MAX_MS, DEADLINE_MS, REQUEST_ID
 from contract.ids import UUID_PATTERN
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 
 REF = "#/components/schemas/{model}"
 _SHARED_STATUSES = (400, 401, 403, 413, 415, 421, 429, 503, 504)
-_STATUSES = {"posting": (404, 409, 422), "wallet": (404, 409, 422)}
+_STATUSES = {"posting": (404, 409, 422), "wallet": (404, 409, 422), "group": (404, 409, 422)}
+_ANSWERS: dict[str, type[BaseModel]] = {"posting": PostingAnswer, "wallet": WalletAnswer, "group": GroupAnswer}
 
 
 def openapi_document(app: FastAPI, *, version: str) -> dict[str, Any]:
@@ -27,8 +28,7 @@ def openapi_document(app: FastAPI, *, version: str) -> dict[str, Any]:
     )
     models: list[type[BaseModel]] = [
         *{route.body for route in WRITE_ROUTES},
-        PostingAnswer,
-        WalletAnswer,
+        *_ANSWERS.values(),
         ProblemAnswer,
     ]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REF)
@@ -49,10 +49,19 @@ def openapi_document(app: FastAPI, *, version: str) -> dict[str, Any]:
 
 
 def _operation(route: WriteRoute, *, names_wallet: bool) -> dict[str, Any]:
-    answer = PostingAnswer if route.answer == "posting" else WalletAnswer
+    answer = _ANSWERS[route.answer]
     done = {"description": "Done", "content": {"application/json": {"schema": _ref(answer.__name__)}}}
     is_opening = route is OPENING
-    statuses = ("200", "201") if is_opening else ("201",) if route.answer == "posting" else ("200",)
+    reaches_beyond = route.verb in {"transfers", "groups"}
+    statuses = (
+        ("200", "201")
+        if is_opening
+        else ("201", "202")
+        if reaches_beyond
+        else ("201",)
+        if route.answer == "posting"
+        else ("200",)
+    )
     return {
         "summary": route.title,
         "operationId": f"{route.method.lower()}_{_name_of(route)}" + ("" if names_wallet else "_by_owner"),

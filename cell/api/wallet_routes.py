@@ -18,18 +18,19 @@ from cell.api.asking import NOT_JSON, Callers, LeanRequest
 from cell.api.body import read_body
 from cell.api.errors import bug_problem, validation_problem
 from cell.api.responses import AsgiApp, Headers, Receive, Responder, Send, deadline_ms_of
+from cell.api.saga_answers import SagaAnswers
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
-from cell.api.translate import balance_of, refusal_of, status_and_posting_of, wallet_answer_of
+from cell.api.translate import balance_of, posting_of, refusal_of, wallet_answer_of
 from cell.api.write_routes import ALLOWED, COLLECTION, OPENING, PREFIX, ROUTES, WriteRoute, item_route_of
 from cell.lanes import Lanes
-from cell.ledger.commands import Command
+from cell.ledger.commands import Command, SendTransfer, StartGroup
 from cell.ledger.model import Recorded
 from cell.ledger.outcomes import Accepted, Marked, Outcome, Refused, Rejected, Replayed
 from cell.ports import StoreLostError
 from cell.queries import Queries
 from cell.store.wallet_reader import StoredWallet
 from cell.telemetry import Telemetry
-from contract.bodies import Body, OpenWalletBody, ReverseBody
+from contract.bodies import Body, GroupBody, OpenWalletBody, ReverseBody
 from contract.ids import WalletId, wallet_id_of
 from contract.problems import Problem
 from contract.reasons import Reason
@@ -52,6 +53,7 @@ class WalletRoutes:
         responder: Responder,
         telemetry: Telemetry,
         callers: Callers,
+        sagas: SagaAnswers,
         deadline_default_ms: int,
         body_timeout_ms: int,
     ) -> None:
@@ -65,6 +67,7 @@ class WalletRoutes:
         self._deadline_default_ms = deadline_default_ms
         self._body_timeout_s = body_timeout_ms / 1_000
         self._callers = callers
+        self._sagas = sagas
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,7 +117,7 @@ class WalletRoutes:
                 return
             command, deadline_at_s = asked
             outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
-            await self._answer(request, route, command, outcome, send)
+            await self._answer(request, route, command, outcome, send, deadline_at_s)
         except StoreLostError as error:
             await self._refuse(request, unreachable(error), send)
         except Exception as error:  # noqa: BLE001 - the process boundary: a caller always gets a problem document
@@ -152,6 +155,8 @@ class WalletRoutes:
             return problem
         if isinstance(body, OpenWalletBody):
             wallet_id = _opened_id(body, wallet_id)
+        elif isinstance(body, GroupBody) and all(leg.wallet_id != wallet_id for leg in body.legs):
+            return _NO_ANCHOR
         if wallet_id is None:
             return _FOREIGN_ID
         command = route.command(WalletId(wallet_id), body, self._callers.caller(request, principal), *items)
@@ -159,7 +164,13 @@ class WalletRoutes:
         return command, loop_time_s + deadline_ms / 1_000
 
     async def _answer(
-        self, request: LeanRequest, route: WriteRoute, command: Command, outcome: Outcome, send: Send
+        self,
+        request: LeanRequest,
+        route: WriteRoute,
+        command: Command,
+        outcome: Outcome,
+        send: Send,
+        deadline_at_s: float,
     ) -> None:
         if isinstance(outcome, Rejected):
             await self._refuse(request, outcome.problem, send)
@@ -169,23 +180,49 @@ class WalletRoutes:
         is_replay = isinstance(outcome, Replayed)
         more = _REPLAYED if is_replay else ()
         request.line.seq = recorded.seq
-        if isinstance(outcome, Refused) or recorded.reason is not None:
+        if isinstance(command, SendTransfer | StartGroup):
+            await self._answer_saga(request, command, outcome, send, deadline_at_s)
+        elif isinstance(outcome, Refused) or recorded.reason is not None:
             await self._refuse(request, refusal_of(recorded), send, more=more)
         elif route.answer == "posting":
             self._telemetry.accepted(recorded.kind, is_replay=is_replay)
-            status, posting = status_and_posting_of(outcome)
-            if status == 202:
-                more = ((b"location", f"{request.scope['path']}/{recorded.key.transaction_id}".encode()),)
-            await self._send(request, status, orjson.dumps(posting), send, more=more)
+            await self._send(request, 201, orjson.dumps(posting_of(recorded)), send, more=more)
         else:
             self._telemetry.accepted(recorded.kind, is_replay=is_replay)
-            await self._answer_wallet(request, route, command, outcome, send)
+            await self._answer_wallet(request, route, command, outcome, send, deadline_at_s)
+
+    async def _answer_saga(
+        self,
+        request: LeanRequest,
+        command: SendTransfer | StartGroup,
+        outcome: Accepted | Refused | Replayed,
+        send: Send,
+        deadline_at_s: float,
+    ) -> None:
+        """What may reach beyond the cell is answered as it is now, on a replay too."""
+        is_replay = isinstance(outcome, Replayed)
+        more: tuple[tuple[bytes, bytes], ...] = _REPLAYED if is_replay else ()
+        answer = await self._sagas.answer(command, outcome, deadline_at_s=deadline_at_s)
+        if isinstance(answer, Problem):
+            await self._refuse(request, answer, send, more=more)
+            return
+        self._telemetry.accepted(outcome.recorded.kind, is_replay=is_replay)
+        if answer.location is not None:
+            more = (*more, (b"location", answer.location.encode()))
+        await self._send(request, answer.status, orjson.dumps(answer.body), send, more=more)
 
     async def _answer_wallet(
-        self, request: LeanRequest, route: WriteRoute, command: Command, outcome: Accepted | Replayed, send: Send
+        self,
+        request: LeanRequest,
+        route: WriteRoute,
+        command: Command,
+        outcome: Accepted | Replayed,
+        send: Send,
+        deadline_at_s: float,
     ) -> None:
         """The wallet as it is now; an opening that was new says where it is."""
-        wallet = await self._queries.wallet(command.wallet_id, None)
+        left_s = deadline_at_s - asyncio.get_running_loop().time()
+        wallet = await self._queries.wallet(command.wallet_id, None, within_s=left_s)
         if isinstance(wallet, Problem):
             await self._refuse(request, wallet, send)
             return
@@ -216,10 +253,13 @@ class WalletRoutes:
         problem = scope_problem(principal, Scope.WALLET_READ)
         if problem is not None:
             return problem
+        deadline_ms = deadline_ms_of(request.headers.get(b"x-deadline-ms"), default_ms=self._deadline_default_ms)
+        if isinstance(deadline_ms, Problem):
+            return deadline_ms
         problem = self._admission.admit(principal.vendor_id, asyncio.get_running_loop().time(), commands=0)
         if problem is not None:
             return problem
-        return await self._queries.wallet(WalletId(wallet_id), principal.owner_types)
+        return await self._queries.wallet(WalletId(wallet_id), principal.owner_types, within_s=deadline_ms / 1_000)
 
     async def _method_not_allowed(self, request: LeanRequest, allowed: bytes, send: Send) -> None:
         problem = Problem(
@@ -262,6 +302,11 @@ def _opened_id(body: OpenWalletBody, wallet_id: str | None) -> str | None:
 
 _MALFORMED_PATH = Problem(
     reason=Reason.PATH_MUST_BE_WELL_FORMED, detail="Ids in the path must be UUIDs in canonical form."
+)
+_NO_ANCHOR = Problem(
+    reason=Reason.REQUEST_MUST_BE_WELL_FORMED,
+    detail="One of the legs must be the wallet of the path.",
+    facts={"errors": [{"pointer": "/legs", "message": "must name the wallet of the path"}]},
 )
 _FOREIGN_ID = Problem(
     reason=Reason.WALLET_ID_MUST_MATCH_OWNER,

@@ -12,6 +12,7 @@ from cell.api.commands_of import (
     credit_of,
     debit_of,
     extend_of,
+    group_of,
     opening_of,
     place_of,
     release_of,
@@ -24,6 +25,7 @@ from contract.bodies import (
     CaptureBody,
     ChangeWalletBody,
     ExtendBody,
+    GroupBody,
     OpenWalletBody,
     PlaceHoldBody,
     PostingBody,
@@ -49,7 +51,7 @@ class WriteRoute:
     body: type[Body]
     command: Callable[..., Command]
     """Given the wallet id, the body, the caller, and the hold's id where the path names one."""
-    answer: Literal["posting", "wallet"]
+    answer: Literal["posting", "wallet", "group"]
     title: str
 
 
@@ -107,6 +109,15 @@ WRITE_ROUTES: Final = (
         command=transfer_of,
         answer="posting",
         title="Send money to another wallet",
+    ),
+    WriteRoute(
+        method="POST",
+        verb="groups",
+        scope=Scope.MONEY_TRANSFER,
+        body=GroupBody,
+        command=group_of,
+        answer="group",
+        title="Move money between several wallets, all legs or none",
     ),
     WriteRoute(
         method="POST",

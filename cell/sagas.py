@@ -1,0 +1,100 @@
+"""What reaches beyond the cell, put together: answers and routes of transfers and groups, and the loops behind them."""
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter
+
+from cell.api.asking import Salts
+from cell.api.peer_routes import Peers, peer_routes
+from cell.api.reading import Readers
+from cell.api.saga_answers import SagaAnswers
+from cell.api.saga_reads import saga_reads
+from cell.background.duty import Duty
+from cell.cell_tokens import CellTokens, CellTokenVerifier
+from cell.crash_points import CrashPoints
+from cell.elsewhere import Elsewhere
+from cell.groups import Groups
+from cell.lanes import Lanes
+from cell.policy import LimitPolicy
+from cell.queries import Queries
+from cell.settings import Settings
+from cell.store.sagas import SagaStore
+from cell.telemetry import Metrics
+from cell.transfers import Transfers
+from contract.configuration import CellConfiguration
+
+LEGS_PERIOD_S = 10.0
+"""How often legs that wait for another cell's decision are looked at."""
+
+
+class Sagas:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        key: Ed25519PrivateKey,
+        lanes: Lanes,
+        queries: Queries,
+        limits: LimitPolicy,
+        metrics: Metrics,
+    ) -> None:
+        database_url = settings.database_url.get_secret_value()
+        salt = Salts().next
+        crash_points = CrashPoints(settings.crash_file)
+        self._elsewhere = Elsewhere(
+            router_url=settings.router_url, tokens=CellTokens(settings.id, key, audience=settings.audience)
+        )
+        self._verifier = CellTokenVerifier(audience=settings.audience)
+        self._stores = [SagaStore(database_url, name=name) for name in ("answers", "transfers", "groups", "legs")]
+        for_answers, for_transfers, for_groups, for_legs = self._stores
+        transfers, of_requests = (
+            Transfers(
+                lanes=lanes,
+                elsewhere=self._elsewhere,
+                store=store,
+                salt=salt,
+                metrics=metrics,
+                crash_points=crash_points,
+            )
+            for store in (for_transfers, for_answers)
+        )
+        groups, legs, groups_of_requests = (
+            Groups(lanes=lanes, elsewhere=self._elsewhere, store=store, salt=salt, crash_points=crash_points)
+            for store in (for_groups, for_legs, for_answers)
+        )
+        period_s = settings.saga_period_ms / 1_000
+        by_name = {
+            "transfers": (period_s, transfers.work),
+            "groups": (period_s, groups.work),
+            "group legs": (LEGS_PERIOD_S, legs.ask_coordinators),
+        }
+        self.duties = [
+            (name, Duty(database_url=database_url, name=name, period_s=every_s, work=work, metrics=metrics))
+            for name, (every_s, work) in by_name.items()
+        ]
+        self.answers = SagaAnswers(
+            transfers=of_requests, groups=groups_of_requests, store=for_answers, on_open=self._nudge
+        )
+        self._peer_routes = peer_routes(
+            peers=Peers(tokens=self._verifier, lanes=lanes, salt=salt, crash_points=crash_points),
+            queries=queries,
+            store=for_answers,
+            policy=limits,
+        )
+        self._store = for_answers
+
+    def configure(self, configuration: CellConfiguration) -> None:
+        self._verifier.configure(configuration)
+
+    def routes(self, readers: Readers) -> list[APIRouter]:
+        return [self._peer_routes, saga_reads(readers=readers, store=self._store)]
+
+    async def stop(self) -> None:
+        """After the duties have ended and the last request was answered."""
+        await self._elsewhere.close()
+        for store in self._stores:
+            await store.close()
+
+    def _nudge(self) -> None:
+        for name, duty in self.duties:
+            if name != "group legs":
+                duty.nudge()

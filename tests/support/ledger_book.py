@@ -1,7 +1,7 @@
 """A wallet's log in plain dictionaries: the pure core needs nothing more to be exercised."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cell.ledger.commands import (
@@ -39,6 +39,7 @@ from cell.ledger.derived_ids import (
 )
 from cell.ledger.footprint import footprint, key_of
 from cell.ledger.grouping import coordinator_text
+from cell.ledger.limits import Caps
 from cell.ledger.model import Entry, Group, Hold, Instant, Transfer, UnitState
 from cell.ledger.outcomes import Accepted, Marked, Outcome, Refused, Rejected
 from cell.ledger.view import Loaded, View, apply
@@ -223,7 +224,13 @@ class Book:
         }
 
     def group(
-        self, legs: Sequence[tuple[WalletId, int]], *, currency: str = "EUR", within_us: int = 1_000_000, **more: Any
+        self,
+        legs: Sequence[tuple[WalletId, int]],
+        *,
+        currency: str = "EUR",
+        within_us: int = 1_000_000,
+        caps_of: Mapping[WalletId, Caps] | None = None,
+        **more: Any,
     ) -> StartGroup:
         """The first leg's wallet is the anchor."""
         common = self._common() | more
@@ -232,7 +239,10 @@ class Book:
             "wallet_id": anchor,
             "group_id": group_id_of(anchor, common["vendor_id"], common["transaction_id"]),
             "currency": currency,
-            "legs": tuple(LegAsked(wallet_id=wallet_id, amount=amount) for wallet_id, amount in legs),
+            "legs": tuple(
+                LegAsked(wallet_id=wallet_id, amount=amount, caps=(caps_of or {}).get(wallet_id))
+                for wallet_id, amount in legs
+            ),
             "decide_within_us": within_us,
         }
         return StartGroup(**common | fields | more)

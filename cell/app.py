@@ -109,8 +109,13 @@ class CellProcess:
         self._published_keys = PublishedKeys()
         self._limits = LimitPolicy()
         self._sagas = Sagas(
-            settings,
+            cell_id=settings.id,
             key=self._key,
+            audience=settings.audience,
+            router_url=settings.router_url,
+            database_url=database_url,
+            period_s=settings.saga_period_ms / 1_000,
+            crash_file=settings.crash_file,
             lanes=self._lanes,
             queries=self._queries,
             limits=self._limits,
@@ -208,6 +213,8 @@ class CellProcess:
             queries=self._queries,
             keys=self._published_keys,
             sagas=self._sagas,
+            letters=DeadLetters(self._settings.database_url.get_secret_value()),
+            configuration=lambda: self._configuration.current,
             telemetry=Telemetry(metrics=self._metrics, access_log=self._access_log, tracing=self._tracing),
             limits=self._limits,
             may_leave=bool(self._settings.router_url),

@@ -52,7 +52,7 @@ class EventDuties:
         store = EventStore(EventConnection(self._database_url, name=f"events-{sink_name}"), sink=sink_name)
         self._closing.append(store.close)
         relay = Relay(store=store, sink=sink, name=sink_name, metrics=self._metrics)
-        return self._duty(f"relay to {sink_name}", relay.round)
+        return self._duty(f"relay-{sink_name}", relay.round)
 
     def _courier(self) -> tuple[str, Duty]:
         settings = self._settings
@@ -71,7 +71,7 @@ class EventDuties:
             metrics=self._metrics,
         )
         self._closing[:0] = [courier.stop, endpoint.close]
-        return self._duty("webhook delivery", courier.round)
+        return self._duty("webhook-delivery", courier.round)
 
     def _duty(self, name: str, work: Callable[[], Awaitable[None]]) -> tuple[str, Duty]:
         period_s = self._settings.relay_period_ms / 1_000

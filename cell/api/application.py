@@ -41,6 +41,8 @@ def vendor_application(
     queries: Queries,
     keys: PublishedKeys,
     sagas: Sagas,
+    letters: DeadLetters,
+    configuration: Callable[[], CellConfiguration | None],
     telemetry: Telemetry,
     limits: LimitPolicy,
     may_leave: bool,

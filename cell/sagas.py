@@ -1,5 +1,7 @@
 """What reaches beyond the cell, put together: answers and routes of transfers and groups, and the loops behind them."""
 
+from pathlib import Path
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import APIRouter
 
@@ -16,7 +18,6 @@ from cell.groups import Groups
 from cell.lanes import Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
-from cell.settings import Settings
 from cell.store.sagas import SagaStore
 from cell.telemetry import Metrics
 from cell.transfers import Transfers
@@ -29,21 +30,23 @@ LEGS_PERIOD_S = 10.0
 class Sagas:
     def __init__(
         self,
-        settings: Settings,
         *,
+        cell_id: str,
         key: Ed25519PrivateKey,
+        audience: str,
+        router_url: str,
+        database_url: str,
+        period_s: float,
+        crash_file: Path | None,
         lanes: Lanes,
         queries: Queries,
         limits: LimitPolicy,
         metrics: Metrics,
     ) -> None:
-        database_url = settings.database_url.get_secret_value()
         salt = Salts().next
-        crash_points = CrashPoints(settings.crash_file)
-        self._elsewhere = Elsewhere(
-            router_url=settings.router_url, tokens=CellTokens(settings.id, key, audience=settings.audience)
-        )
-        self._verifier = CellTokenVerifier(audience=settings.audience)
+        crash_points = CrashPoints(crash_file)
+        self._elsewhere = Elsewhere(router_url=router_url, tokens=CellTokens(cell_id, key, audience=audience))
+        self._verifier = CellTokenVerifier(audience=audience)
         self._stores = [SagaStore(database_url, name=name) for name in ("answers", "transfers", "groups", "legs")]
         for_answers, for_transfers, for_groups, for_legs = self._stores
         transfers, of_requests = (
@@ -61,7 +64,6 @@ class Sagas:
             Groups(lanes=lanes, elsewhere=self._elsewhere, store=store, salt=salt, crash_points=crash_points)
             for store in (for_groups, for_legs, for_answers)
         )
-        period_s = settings.saga_period_ms / 1_000
         by_name = {
             "transfers": (period_s, transfers.work),
             "groups": (period_s, groups.work),

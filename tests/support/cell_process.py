@@ -25,6 +25,7 @@ from cell.api.tokens import vendor_tokens
 from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.sagas import Sagas
 from cell.store.dead_letters import DeadLetters
 from cell.telemetry import AccessLog, Metrics, Telemetry
 from contract.configuration import CellConfiguration, PublicKey
@@ -108,6 +109,19 @@ class RunningCell:
             statement_timeout_ms=3_000,
             connect_timeout_s=3,
         )
+        self._sagas = Sagas(
+            cell_id=CELL,
+            key=CELL_KEY,
+            audience=AUDIENCE,
+            router_url="",
+            database_url=self._database_url,
+            period_s=0.5,
+            crash_file=None,
+            lanes=self.lanes,
+            queries=queries,
+            limits=self._policy,
+            metrics=metrics,
+        )
         self._configure()
         app = vendor_application(
             cell_id=CELL,
@@ -117,6 +131,7 @@ class RunningCell:
             lanes=self.lanes,
             queries=queries,
             keys=self._keys,
+            sagas=self._sagas,
             letters=DeadLetters(self._database_url),
             configuration=lambda: self.configuration,
             telemetry=Telemetry(metrics=metrics, access_log=log, tracing=None),
@@ -137,6 +152,7 @@ class RunningCell:
         server.should_exit = True
         await serving
         await self.lanes.stop()
+        await self._sagas.stop()
         await queries.stop()
         await log.stop()
 
@@ -154,6 +170,7 @@ class RunningCell:
         self._tokens.configure(configuration)
         self._keys.configure(configuration)
         self._policy.configure(configuration)
+        self._sagas.configure(configuration)
         self._admission.configure(configuration, time.monotonic())
 
 

@@ -167,6 +167,8 @@ def _parse_rare(method: str, raw_path: str) -> Head | NoRoute:
 
 def _by_shape(segments: list[str]) -> tuple[Methods | None, str | None]:
     match segments:
+        case [*_, ""]:
+            return None, None  # as the cells have it: a slash at the end makes another path, which no route has
         case ["", "v1", "wallets", _]:
             return WALLET_ROUTES[None, False, None], _ID_FLAW
         case ["", "v1", "wallets", _, resource]:

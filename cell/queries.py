@@ -4,6 +4,7 @@ Reads are refused like writes where another cell owns the wallet, but a fence do
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cell.ledger.ownership import refuse_absent, refuse_read
+from cell.patience import within
 from cell.ports import StoreLostError
 from cell.store import reads
 from cell.store.database_url import sqlalchemy_url
@@ -24,6 +26,10 @@ from contract.reasons import Reason
 from contract.values import value
 
 T = TypeVar("T")
+
+SILENCE_S = 0.5
+"""For the way to the database and back."""
+TOO_LATE = Problem(reason=Reason.DEADLINE_MUST_NOT_PASS, detail="There was no answer before the deadline.")
 
 
 @value
@@ -59,6 +65,8 @@ class Queries:
             tcp_user_timeout_ms=tcp_user_timeout_ms,
         )
         self._answer_max_s = statement_timeout_ms / 1_000
+        # The database itself ends a statement that takes too long: silence beyond that is no slowness.
+        self._ask_max_s = (wait_max_ms + statement_timeout_ms) / 1_000 + SILENCE_S
         self._engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(database_url),
             pool_size=connections_max,
@@ -79,8 +87,12 @@ class Queries:
         await self._wallets.stop()
         await self._engine.dispose()
 
-    async def wallet(self, wallet_id: WalletId, owner_types: frozenset[str] | None) -> StoredWallet | Problem:
-        sighting = await self._sighting_of(wallet_id)
+    async def wallet(
+        self, wallet_id: WalletId, owner_types: frozenset[str] | None, *, within_s: float = math.inf
+    ) -> StoredWallet | Problem:
+        sighting = await self._sighting_of(wallet_id, within_s)
+        if sighting is None:
+            return TOO_LATE
         wallet = sighting.wallet
         if wallet is None:
             elsewhere = refuse_absent(wallet_id, sighting.unit_state, sighting.exile)
@@ -95,12 +107,17 @@ class Queries:
             return wallet
         return refuse_read(wallet.unit, sighting.unit_state) or wallet
 
-    async def _sighting_of(self, wallet_id: WalletId) -> Sighting:
-        """Others may wait for the same answer: it outlives a caller who leaves, and a database that is silent."""
+    async def _sighting_of(self, wallet_id: WalletId, within_s: float) -> Sighting | None:
+        """Others may wait for the same answer: it outlives a caller who leaves, and a database that is silent.
+
+        None = the caller's own time was up first.
+        """
         try:
-            async with asyncio.timeout(self._answer_max_s):
+            async with asyncio.timeout(min(within_s, self._answer_max_s)):
                 return await asyncio.shield(self._wallets.read(wallet_id))
         except TimeoutError as error:
+            if within_s < self._answer_max_s:
+                return None
             raise StoreLostError("the database does not answer") from error
 
     async def balance_at(self, wallet_id: WalletId, at: datetime) -> BalanceAt | Problem:
@@ -155,6 +172,12 @@ class Queries:
 
     async def ask(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Each statement sees what is committed by then; a connection that was lost while idle is replaced once."""
+        try:
+            return await within(self._ask_max_s, self._ask_twice(question))
+        except TimeoutError as error:
+            raise StoreLostError("the database does not answer") from error
+
+    async def _ask_twice(self, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         try:
             return await self._ask_once(question)
         except _ConnectionLostError:

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -12,12 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from cell.api.errors import ProblemRaised, answer_problems
-from cell.api.responses import AsgiApp, Identified, Responder, request_id_in
+from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
 from cell.ports import StoreLostError
 from cell.store.audit import AuditFailed, audit
 from cell.store.checkpoint_pages import LeafMustBeWholeError
+from cell.store.duty_lock import DutyLock, DutyLockLostError
 from cell.store.units import UnitsMustBeTheFirstError, UnitStore
 from contract.checkpoints import CheckpointMustHoldError
 from contract.fleet import CellUnits, FirstUnits
@@ -52,8 +54,7 @@ def admin_application(
 
     def may(scope: Scope) -> Callable[[Request], Principal]:
         def check(request: Request) -> Principal:
-            header = request.headers.get("authorization")
-            principal = tokens.verify(None if header is None else header.encode("latin-1"), time.time())
+            principal = tokens.verify(authorization_in(request.scope["headers"]), time.time())
             if isinstance(principal, Problem):
                 raise ProblemRaised(principal)
             problem = scope_problem(principal, scope)
@@ -82,10 +83,11 @@ def admin_application(
         return status()
 
     @router.post("/audit", dependencies=[reads])
-    async def run_audit(wanted: Annotated[AuditRequest, ...]) -> Response:
+    async def run_audit(wanted: AuditRequest) -> Response:
         try:
-            report = await audit(database_url, cell=cell_id, is_full=wanted.full, checkpoint_keys=checkpoint_keys)
-        except AuditFailed as error:
+            async with _the_only_audit(database_url):
+                report = await audit(database_url, cell=cell_id, is_full=wanted.full, checkpoint_keys=checkpoint_keys)
+        except (AuditFailed, DutyLockLostError) as error:
             raise StoreLostError(str(error)) from error
         answer = asdict(report)
         answer["clean"] = not report.findings
@@ -111,6 +113,23 @@ def admin_application(
     app.include_router(router)
     answer_lost_database(app, responder)
     return Identified(app, cell_id=cell_id)
+
+
+@asynccontextmanager
+async def _the_only_audit(database_url: str) -> AsyncIterator[None]:
+    """One audit at a time in the whole cell: it reads everything, and two would slow money twice."""
+    lock = DutyLock(database_url, name="audit")
+    try:
+        if not await lock.hold():
+            raise ProblemRaised(_AUDITING)
+        yield
+    finally:
+        await lock.let_go()
+
+
+_AUDITING = Problem(
+    reason=Reason.CELL_MUST_HAVE_CAPACITY, detail="Another audit of this cell is running.", facts={"retry_after_s": 5}
+)
 
 
 def answer_lost_database(app: FastAPI, responder: Responder) -> None:

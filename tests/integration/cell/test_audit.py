@@ -20,6 +20,7 @@ from cell.commit import commit
 from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
 from cell.store.audit import AuditReport
+from cell.store.duty_lock import DutyLock
 from cell.store.units import UnitStore
 from contract.ids import wallet_id_of
 from contract.money import AMOUNT_MAX
@@ -317,7 +318,26 @@ async def test_the_admin_api_tells_what_was_found(ledger: CellDatabase) -> None:
     }
 
 
+async def test_one_audit_at_a_time(ledger: CellDatabase) -> None:
+    """In the whole cell: another process of it holds the place."""
+    other = DutyLock(ledger.app_url, name="audit")
+    assert await other.hold()
+    refused = await ask_for_an_audit(ledger)
+    assert (refused.status_code, refused.json()["reason"]) == (429, "cell_must_have_capacity")
+    assert refused.headers["retry-after"] == "5"
+    await other.let_go()
+    assert (await asked_of_the_admin_api(ledger))["clean"]
+    assert (await asked_of_the_admin_api(ledger))["clean"]
+
+
 async def asked_of_the_admin_api(database: CellDatabase) -> dict[str, Any]:
+    response = await ask_for_an_audit(database)
+    assert response.status_code == 200
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def ask_for_an_audit(database: CellDatabase) -> httpx.Response:
     control_plane = Ed25519PrivateKey.generate()
     jwks = {"keys": [public_jwk(control_plane.public_key(), key_id="cp-1")]}
     app = admin_application(
@@ -334,10 +354,7 @@ async def asked_of_the_admin_api(database: CellDatabase) -> dict[str, Any]:
     operator = bearer(token(control_plane, "cp-1", subject="control-plane", scope="fleet:read"))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=operator) as client:
-        response = await client.post("/admin/audit", json={"full": True})
-    assert response.status_code == 200
-    answer: dict[str, Any] = response.json()
-    return answer
+        return await client.post("/admin/audit", json={"full": True})
 
 
 async def test_who_cannot_be_reached_is_no_clean_cell(database: CellDatabase) -> None:

@@ -67,7 +67,7 @@ class Sagas:
         by_name = {
             "transfers": (period_s, transfers.work),
             "groups": (period_s, groups.work),
-            "group legs": (LEGS_PERIOD_S, legs.ask_coordinators),
+            "group-legs": (LEGS_PERIOD_S, legs.ask_coordinators),
         }
         self.duties = [
             (name, Duty(database_url=database_url, name=name, period_s=every_s, work=work, metrics=metrics))
@@ -98,5 +98,5 @@ class Sagas:
 
     def _nudge(self) -> None:
         for name, duty in self.duties:
-            if name != "group legs":
+            if name != "group-legs":
                 duty.nudge()

@@ -18,12 +18,13 @@ from cell.api.body import read_body
 from cell.api.commands_of import context_text
 from cell.api.errors import ProblemRaised, validation_problem
 from cell.api.responses import deadline_ms_of, request_id_in
-from cell.api.translate import posting_of, refusal_of
+from cell.api.translate import instant_text, refusal_of
 from cell.cell_tokens import CellTokenVerifier
 from cell.crash_points import CrashPoints
 from cell.lanes import Lanes
 from cell.ledger.commands import CancelLeg, Command, ConfirmLeg, PrepareLeg, ReceiveTransfer
 from cell.ledger.derived_ids import cancel_id_of, confirm_id_of
+from cell.ledger.model import Recorded
 from cell.ledger.outcomes import Marked, Rejected, Replayed
 from cell.policy import LimitPolicy
 from cell.queries import Queries
@@ -131,7 +132,7 @@ class Peers:
         if outcome.recorded.reason is not None:
             raise ProblemRaised(refusal_of(outcome.recorded))
         headers = {"idempotent-replayed": "true"} if isinstance(outcome, Replayed) else None
-        body = orjson.dumps(posting_of(outcome.recorded))
+        body = orjson.dumps(_receipt_of(outcome.recorded))
         return Response(body, status_code=201, media_type="application/json", headers=headers)
 
 
@@ -206,3 +207,13 @@ def peer_routes(*, peers: Peers, queries: Queries, store: SagaStore, policy: Lim
         return {"state": group.state}
 
     return router
+
+
+def _receipt_of(recorded: Recorded) -> dict[str, Any]:
+    """Which entry it became; what the wallet has is no business of another cell."""
+    return {
+        "wallet_id": recorded.key.wallet_id,
+        "seq": recorded.seq,
+        "posted_at": instant_text(recorded.posted_at_us),
+        "entry_hash": recorded.hash.hex(),
+    }

@@ -133,7 +133,7 @@ class Courier:
         patience, attempts = self._patience, delivery.attempts + 1
         if attempts >= patience.attempts_max:
             self._metrics.delivery("dead")
-            log.warning("event undeliverable", webhook=delivery.webhook_id, event=delivery.event_id, error=error)
+            log.warning("event undeliverable", webhook=delivery.webhook_id, event_id=delivery.event_id, error=error)
             return await self._store.buried(delivery, error, lease_s=self._lease_s)
         self._metrics.delivery("failed")
         pause_s = retry_after_s(

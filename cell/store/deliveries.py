@@ -62,8 +62,11 @@ END_LINE = "DELETE FROM webhook_lines WHERE webhook_id = %s AND wallet_id = %s"
 PURGE = "DELETE FROM webhook_deliveries WHERE dead_at < now() - make_interval(days => %s)"
 
 COUNTS = f"""
-SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE dead_at IS NULL LIMIT {COUNT_MAX}) AS pending),
-       (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE dead_at IS NOT NULL LIMIT {COUNT_MAX}) AS dead)
+SELECT pending.number AS pending, dead.number AS dead
+FROM (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE dead_at IS NULL LIMIT {COUNT_MAX}) AS one)
+         AS pending (number),
+     (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE dead_at IS NOT NULL LIMIT {COUNT_MAX}) AS one)
+         AS dead (number)
 """  # noqa: S608 - the same
 
 
@@ -140,7 +143,7 @@ class DeliveryStore:
         async with self._connection.taken() as connection:
             row = await (await connection.execute(COUNTS.encode())).fetchone()
         assert row is not None  # noqa: S101 - two counts are always one row
-        return Counts(pending=row[0], dead=row[1])
+        return Counts(**row._asdict())
 
     async def close(self) -> None:
         await self._connection.close()

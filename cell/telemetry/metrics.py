@@ -76,7 +76,10 @@ class Metrics:
             "cell_poisoned_commands", "Commands that the database refused alone: a bug each", registry=registry
         )
         self._database_errors = _counters(registry, "cell_database_errors", "Failures of the database", "kind")
+        self._watch_the_background(registry)
 
+    def _watch_the_background(self, registry: CollectorRegistry) -> None:
+        """The rest of the constructor: what happens without a request."""
         self._configuration_version = Gauge(
             "cell_configuration_version", "Version of the configuration in force; 0 = none", registry=registry
         )
@@ -121,14 +124,14 @@ class Metrics:
         return generate_latest(self.registry)
 
     # Requests
-    def accepted(self, kind: str) -> None:
-        self._accepted[kind].inc()
+    def accepted(self, kind: str, *, times: int = 1) -> None:
+        self._accepted[kind].inc(times)
 
-    def replayed(self, kind: str) -> None:
-        self._replayed[kind].inc()
+    def replayed(self, kind: str, *, times: int = 1) -> None:
+        self._replayed[kind].inc(times)
 
-    def refused(self, reason: str) -> None:
-        self._refused[reason].inc()
+    def refused(self, reason: str, *, times: int = 1) -> None:
+        self._refused[reason].inc(times)
 
     def read(self, read: str) -> None:
         self._reads[read].inc()

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cell.api.admin import answer_lost_database
 from cell.api.admission import Admission
 from cell.api.asking import Callers
+from cell.api.bulk import BulkRoute
 from cell.api.deadlines import Timed
 from cell.api.errors import answer_problems
 from cell.api.history import history_routes
@@ -84,19 +85,18 @@ def vendor_application(
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to replace the document
     timed = Timed(app, responder=responder, default_ms=deadline_default_ms)
     rest = _Told(Identified(timed, cell_id=cell_id), telemetry)
-    return WalletRoutes(
-        rest,
-        tokens=tokens,
-        admission=admission,
-        lanes=lanes,
-        queries=queries,
-        responder=responder,
-        telemetry=telemetry,
-        callers=Callers(telemetry=telemetry, limits=limits, may_leave=may_leave),
-        sagas=sagas.answers,
-        deadline_default_ms=deadline_default_ms,
-        body_timeout_ms=body_timeout_ms,
-    )
+    lean: dict[str, Any] = {
+        "tokens": tokens,
+        "admission": admission,
+        "lanes": lanes,
+        "responder": responder,
+        "telemetry": telemetry,
+        "callers": Callers(telemetry=telemetry, limits=limits, may_leave=may_leave),
+        "sagas": sagas.answers,
+        "deadline_default_ms": deadline_default_ms,
+        "body_timeout_ms": body_timeout_ms,
+    }
+    return WalletRoutes(BulkRoute(rest, **lean), queries=queries, **lean)
 
 
 class _Told:

@@ -7,14 +7,18 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from cell.api.bulk import OPERATIONS
 from cell.api.write_routes import COLLECTION, HOLD_ID, OPENING, PREFIX, WRITE_ROUTES, WriteRoute
 from contract.answers import GroupAnswer, PostingAnswer, ProblemAnswer, WalletAnswer
+from contract.bulk import BULK_PATH, BulkAnswer, BulkBody
 from contract.headers import DEADLINE_MAX_MS, DEADLINE_MS, REQUEST_ID
 from contract.ids import UUID_PATTERN
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 
 REF = "#/components/schemas/{model}"
 _SHARED_STATUSES = (400, 401, 403, 413, 415, 421, 429, 503, 504)
+_WHOLE_STATUSES = (400, 401, 413, 415, 429, 503, 504)
+"""Of a bulk request as a whole; all others are those of its operations."""
 _STATUSES = {"posting": (404, 409, 422), "wallet": (404, 409, 422), "group": (404, 409, 422)}
 _ANSWERS: dict[str, type[BaseModel]] = {"posting": PostingAnswer, "wallet": WalletAnswer, "group": GroupAnswer}
 
@@ -29,6 +33,9 @@ def openapi_document(app: FastAPI, *, version: str) -> dict[str, Any]:
     models: list[type[BaseModel]] = [
         *{route.body for route in WRITE_ROUTES},
         *_ANSWERS.values(),
+        *(operation.body for operation in OPERATIONS.values()),
+        BulkBody,
+        BulkAnswer,
         ProblemAnswer,
     ]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REF)
@@ -42,6 +49,10 @@ def openapi_document(app: FastAPI, *, version: str) -> dict[str, Any]:
         path = f"{PREFIX}{{wallet_id}}" + (f"/{route.verb}" if route.verb else "")
         document["paths"].setdefault(path, {})[route.method.lower()] = _operation(route, names_wallet=True)
     document["paths"][COLLECTION] = {"post": _operation(OPENING, names_wallet=False)}
+    components["schemas"]["BulkBody"]["properties"]["operations"]["items"] = {
+        "oneOf": [_ref(operation.body.__name__) for operation in OPERATIONS.values()]
+    }
+    document["paths"][BULK_PATH] = {"post": _bulk_operation()}
     for operations in document["paths"].values():
         for operation in operations.values():
             _describe_problems(operation)
@@ -75,6 +86,21 @@ def _operation(route: WriteRoute, *, names_wallet: bool) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(route.body.__name__)}}},
         "responses": dict.fromkeys(statuses, done)
         | {str(status): {} for status in (*_SHARED_STATUSES, *_STATUSES[route.answer])},
+    }
+
+
+def _bulk_operation() -> dict[str, Any]:
+    return {
+        "summary": "Many operations at once, each for itself",
+        "operationId": "post_bulk",
+        "description": "Each result is what the single call would have answered, in the order of the operations; "
+        "those of one wallet are applied in order. Each needs the scope of its single call.",
+        "parameters": [_REQUEST_ID, _DEADLINE],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("BulkBody")}}},
+        "responses": {
+            "200": {"description": "Done", "content": {"application/json": {"schema": _ref("BulkAnswer")}}},
+            **{str(status): {} for status in _WHOLE_STATUSES},
+        },
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, case, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cell.store.tables import holds, wallets
@@ -22,7 +22,7 @@ _IS_OPEN = holds.c.state == literal_column("'open'")
 """Written out, so that every plan may use the index of holds that can expire."""
 _IS_OVER = and_(_IS_OPEN, holds.c.expires_at <= func.statement_timestamp())
 """Not `clock_timestamp`, which changes within the statement: no index could be asked for it."""
-_STATE = case((_IS_OVER, "expired"), else_=holds.c.state)
+_STATE: ColumnElement[str] = case((_IS_OVER, "expired"), else_=holds.c.state)
 _HOLD = (*(column for column in holds.c if column.name not in {"state", "terms"}), _STATE.label("state"))
 _OF_VENDORS = holds.c.kind == "vendor"
 _PLACE_OF_DUE = (holds.c.expires_at, holds.c.wallet_id, holds.c.vendor_id, holds.c.hold_id)
@@ -57,7 +57,7 @@ async def hold_page(connection: AsyncConnection, wanted: HoldFilter) -> Sequence
     if wanted.vendor_id is not None:
         conditions.append(holds.c.vendor_id == wanted.vendor_id)
     if wanted.state is not None:
-        conditions.append(_STATE == wanted.state)
+        conditions.append(_STATE.in_((wanted.state,)))
     if wanted.after is not None:
         conditions.append(tuple_(holds.c.vendor_id, holds.c.hold_id) > wanted.after)
     statement = select(*_HOLD).where(and_(*conditions)).order_by(holds.c.vendor_id, holds.c.hold_id)

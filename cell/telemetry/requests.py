@@ -1,6 +1,7 @@
 """What is told of each request, in one place for the routes: its log line, its figures, its span."""
 
 import time
+from collections.abc import Mapping
 
 from cell.telemetry.access_log import AccessLine, AccessLog
 from cell.telemetry.metrics import Metrics
@@ -27,6 +28,18 @@ class Telemetry:
             self._metrics.replayed(kind)
         else:
             self._metrics.accepted(kind)
+
+    def answered_items(
+        self, accepted: Mapping[str, int], replayed: Mapping[str, int], refused: Mapping[str, int]
+    ) -> None:
+        """Of one request with many commands, by kind; the refused by reason."""
+        for counted, by_name in (
+            (self._metrics.accepted, accepted),
+            (self._metrics.replayed, replayed),
+            (self._metrics.refused, refused),
+        ):
+            for name, times in by_name.items():
+                counted(name, times=times)
 
     def read(self, read: str) -> None:
         self._metrics.read(read)

@@ -15,8 +15,9 @@ from cell_databases import CellDatabases
 from cell_process import EVERY_SCOPE, Vendor, running_cell
 
 from cell.api.write_routes import COLLECTION, PREFIX, WRITE_ROUTES
+from contract.bulk import BULK_PATH
 from contract.money import MINOR_UNIT_DIGITS
-from contract.reasons import MEANINGS, Reason
+from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 
 EXAMPLES_MAX = 8
 """Per operation; the cases of the coverage phase are some 60 more."""
@@ -47,20 +48,26 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("GET", f"{wallet}/balance"),
         ("GET", f"{wallet}/entries"),
         ("GET", f"{wallet}/statement"),
+        ("GET", f"{wallet}/holds"),
+        ("GET", f"{wallet}/holds/{{hold_id}}"),
         ("GET", f"{wallet}/transactions/{{transaction_id}}"),
         ("GET", "/v1/owners/{type}/{ref}/wallets"),
     }
     described = {(method, path.replace("{ref:path}", "{ref}")) for method, path in operations(document)}
-    assert described == writes | reads | {("POST", COLLECTION)}
+    assert described == writes | reads | {("POST", COLLECTION), ("POST", BULK_PATH)}
     assert not HIDDEN & set(document["paths"])
 
 
 def test_every_described_route_answers(document: dict[str, Any], vendor: Vendor) -> None:
     """Not 404 `route_must_exist`, not 405: something that it has decided."""
-    places = {"wallet_id": "x", "transaction_id": "x", "type": "X", "ref": "x"}
+    places = {"wallet_id": "x", "transaction_id": "x", "hold_id": "x", "type": "X", "ref": "x"}
     for method, path in operations(document):
         answer = vendor.client.request(method, path.replace(":path", "").format(**places), json={})
         assert answer.status_code == 400, (method, path)
+
+
+def statuses_of(reason: Reason) -> set[int]:
+    return {meanings[reason].status for meanings in (MEANINGS, MEANINGS_ON_READS) if reason in meanings}
 
 
 def test_every_problem_is_described_where_it_may_come(document: dict[str, Any]) -> None:
@@ -68,12 +75,13 @@ def test_every_problem_is_described_where_it_may_come(document: dict[str, Any]) 
     for (method, path), operation in operations(document).items():
         problems = {int(status): answer for status, answer in operation["responses"].items() if int(status) >= 400}
         for status, answer in problems.items():
-            reasons = [reason for reason in Reason if MEANINGS[reason].status == status]
+            reasons = [reason for reason in Reason if status in statuses_of(reason)]
             assert reasons, (method, path, status)
             assert all(reason.value in answer["description"] for reason in reasons)
             assert list(answer["content"]) == ["application/problem+json"]
         missing = statuses - problems.keys()
-        assert missing <= (set() if method != "GET" else {409, 422}), (method, path)
+        of_items = {403, 404, 409, 421, 422} if path == BULK_PATH else {409, 422} if method == "GET" else set()
+        assert missing <= of_items, (method, path)
 
 
 def test_every_operation_is_named_once_and_needs_a_token(document: dict[str, Any]) -> None:

@@ -46,6 +46,8 @@ from cell.ledger.view import Loaded, View, apply
 from contract.ids import INTERNAL_VENDOR, TransactionId, VendorId, WalletId, wallet_id_of
 from contract.slots import SLOTS, Unit, slot_of
 
+_ALL_UNITS = {Unit(unit): UnitState(unit=Unit(unit), state="active", epoch=1) for unit in range(SLOTS)}
+
 
 class Book:
     """Decides commands one after the other and keeps everything that they write."""
@@ -56,7 +58,7 @@ class Book:
             wallets={},
             recorded={},
             reversed_amounts={},
-            unit_states={Unit(unit): UnitState(unit=Unit(unit), state="active", epoch=1) for unit in range(SLOTS)},
+            unit_states=dict(_ALL_UNITS),
             exiles={},
         )
         self.entries: list[Entry] = []

@@ -31,6 +31,7 @@ from router.routing.health import FleetHealth
 from router.settings import Settings
 from router.strict_server import StrictProtocol
 from router.tracing import Tracing, start_tracing
+from router.webhooks import ControlPlane
 
 KEEP_ALIVE_S = 75
 """Above the 60 s of usual load balancers, so that they close idle connections and we never close under them."""
@@ -53,6 +54,7 @@ class Router:
     metrics: RouterMetrics
     source: DirectorySource
     client: httpx.AsyncClient | None
+    control_plane: ControlPlane
     connections: CellConnections
     access_log: AccessLog
     tracing: Tracing | None
@@ -66,12 +68,14 @@ def build_router(settings: Settings, writer: LineWriter) -> Router:
     access_log = AccessLog(writer, router_id=settings.id, is_quiet=settings.log_level in {"warning", "error"})
     tracing = start_tracing(endpoint=settings.otlp_endpoint, router_id=settings.id, zone=settings.zone)
     client = _control_plane_client(settings)
+    control_plane = ControlPlane(settings.control_plane_url)
     live_map.on_replaced(lambda directory: _forget_what_is_gone(directory, health, connections))
     return Router(
         proxy=Proxy(
             delivery=Delivery(
                 live_map=live_map, health=health, connections=connections, metrics=metrics, clock=time.monotonic
             ),
+            control_plane=control_plane,
             live_map=live_map,
             health=health,
             metrics=metrics,
@@ -85,6 +89,7 @@ def build_router(settings: Settings, writer: LineWriter) -> Router:
         metrics=metrics,
         source=_source(settings, live_map, metrics, client),
         client=client,
+        control_plane=control_plane,
         connections=connections,
         access_log=access_log,
         tracing=tracing,
@@ -202,6 +207,7 @@ async def _flush(access_log: AccessLog) -> None:
 
 async def _close(router: Router) -> None:
     router.connections.close()
+    await router.control_plane.close()
     if router.client is not None:
         await router.client.aclose()
     if router.tracing is not None:

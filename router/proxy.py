@@ -28,6 +28,7 @@ from router.routing.directory import Directory
 from router.routing.health import FleetHealth
 from router.routing.request_head import Head, Kind, NoRoute, named_cell, parse_head, unknown_cell
 from router.tracing import Tracing
+from router.webhooks import ControlPlane, from_every_cell
 
 _log = structlog.get_logger("router")
 
@@ -37,6 +38,7 @@ class Proxy:
         self,
         *,
         delivery: Delivery,
+        control_plane: ControlPlane,
         live_map: LiveMap,
         health: FleetHealth,
         metrics: RouterMetrics,
@@ -45,6 +47,7 @@ class Proxy:
         clock: Callable[[], float],
     ) -> None:
         self._delivery = delivery
+        self._control_plane = control_plane
         self._live_map = live_map
         self._health = health
         self._metrics = metrics
@@ -110,9 +113,13 @@ class Proxy:
             return await self._delivery.to_wallet(request, head.wallet_id)
         if head.route.kind is Kind.OPENING:
             return await self._opened(request)
+        if head.route.kind is Kind.CONTROL_PLANE:
+            return await self._control_plane.answer(request, now=self._clock())
         directory = self._live_map.current
         if directory is None:
             return unreachable(request, "The router has no map yet.")
+        if head.route.kind is Kind.EVERY_CELL:
+            return await from_every_cell(request, self._delivery, directory)
         if head.route.kind is Kind.OWNER:
             return await wallets_of_owner(request, self._delivery, directory)
         if head.route.kind is Kind.NAMED_CELL:

@@ -8,7 +8,7 @@ import re
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
-from contract.ids import CELL_PATTERN, NAME_PATTERN, OWNER_REF_PATTERN, CellId, WalletId
+from contract.ids import CELL_PATTERN, NAME_PATTERN, OWNER_REF_PATTERN, CellId, WalletId, is_canonical_uuid
 from contract.problems import Problem
 from contract.reasons import Reason
 from contract.values import value
@@ -25,6 +25,10 @@ class Kind(StrEnum):
     """Goes to any cell that answers."""
     NAMED_CELL = "named_cell"
     """Goes to the cell that the query names, or to any that answers."""
+    CONTROL_PLANE = "control_plane"
+    """Goes to the control plane, with the vendor's token."""
+    EVERY_CELL = "every_cell"
+    """Goes to every cell, and the answers become one."""
     OWN = "own"
     """Answered by the router itself."""
 
@@ -109,10 +113,25 @@ FIXED_ROUTES: dict[str, Methods] = {
     "/v1/wallets": _methods("/v1/wallets", "POST", kind=Kind.OPENING),
     "/v1/checkpoints": _methods("/v1/checkpoints", "GET", kind=Kind.NAMED_CELL),
     "/v1/keys": _methods("/v1/keys", "GET", kind=Kind.ANY_CELL),
+    "/v1/webhooks": _methods("/v1/webhooks", "GET", "POST", "DELETE", kind=Kind.CONTROL_PLANE),
     "/docs": _methods("/docs", "GET", kind=Kind.ANY_CELL),
     "/openapi.json": _methods("/openapi.json", "GET", kind=Kind.ANY_CELL),
     "/healthz": _methods("/healthz", "GET", kind=Kind.OWN),
     "/readyz": _methods("/readyz", "GET", kind=Kind.OWN),
+}
+
+
+def _webhook(path: str, method: str, kind: Kind) -> Methods:
+    """No route of one webhook reads a body."""
+    name = f"{method} /v1/webhooks/{{webhook_id}}{path}"
+    return {method: Route(name=name, kind=kind, takes_body=False)}
+
+
+WEBHOOK_ROUTES: dict[str | None, Methods] = {
+    None: _webhook("", "DELETE", Kind.CONTROL_PLANE),
+    "rotate": _webhook("/rotate", "POST", Kind.CONTROL_PLANE),
+    "dead_letters": _webhook("/dead_letters", "GET", Kind.EVERY_CELL),
+    "redeliver": _webhook("/redeliver", "POST", Kind.EVERY_CELL),
 }
 
 OWNER_ROUTES: Methods = _methods("/v1/owners/{type}/{ref}/wallets", "GET", kind=Kind.OWNER)
@@ -177,9 +196,17 @@ def _by_shape(segments: list[str]) -> tuple[Methods | None, str | None]:
             return WALLET_ROUTES.get((resource, True, None)), _ID_FLAW
         case ["", "v1", "wallets", _, resource, _, verb]:
             return WALLET_ROUTES.get((resource, True, verb)), _ID_FLAW
+        case ["", "v1", "webhooks", webhook_id]:
+            return WEBHOOK_ROUTES[None], _id_flaw(webhook_id)
+        case ["", "v1", "webhooks", webhook_id, verb]:
+            return WEBHOOK_ROUTES.get(verb), _id_flaw(webhook_id)
         case ["", "v1", "owners", owner_type, ref, "wallets"]:
             return OWNER_ROUTES, _owner_flaw(owner_type, ref)
     return None, None
+
+
+def _id_flaw(text: str) -> str | None:
+    return None if is_canonical_uuid(text) else _ID_FLAW
 
 
 def _owner_flaw(owner_type: str, ref: str) -> str | None:

@@ -103,7 +103,7 @@ def test_another_method_is_told_what_is_allowed(method: str, path: str, allow: s
         f"{WALLET}/holds/{ITEM}/nothing", f"{WALLET}/holds/{ITEM}/capture/again", "/v1/wallets/",
         f"{WALLET}/holds/", f"{WALLET}/holds/{ITEM}/", "/v1/wallets/x/", "/v1/owners/customer/c-1/wallets/",
         f"{WALLET}/debit/{ITEM}", "/v1/bulk",
-        "/v1/webhooks", "/v1/owners/customer/c-1", "/V1/wallets", "/metrics", "/admin/units", "/v1/wallets/x/nothing",
+        "/v1/hooks", "/v1/owners/customer/c-1", "/V1/wallets", "/metrics", "/admin/units", "/v1/wallets/x/nothing",
     ],
 )  # fmt: skip
 def test_a_plain_path_without_a_route(path: str) -> None:
@@ -213,3 +213,25 @@ def test_what_names_no_one_cell_is_refused(query: str) -> None:
     problem = named_cell(query)
     assert isinstance(problem, Problem)
     assert problem.reason is Reason.REQUEST_MUST_BE_WELL_FORMED
+
+
+WEBHOOK = "/v1/webhooks/00000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "takes_body"),
+    [
+        ("GET", "/v1/webhooks", Kind.CONTROL_PLANE, False),
+        ("POST", "/v1/webhooks", Kind.CONTROL_PLANE, True),
+        ("DELETE", "/v1/webhooks", Kind.CONTROL_PLANE, False),
+        ("DELETE", WEBHOOK, Kind.CONTROL_PLANE, False),
+        ("POST", f"{WEBHOOK}/rotate", Kind.CONTROL_PLANE, False),
+        ("GET", f"{WEBHOOK}/dead_letters", Kind.EVERY_CELL, False),
+        ("POST", f"{WEBHOOK}/redeliver", Kind.EVERY_CELL, False),
+    ],
+)
+def test_webhooks_have_their_routes(method: str, path: str, kind: Kind, *, takes_body: bool) -> None:
+    head = parse_head(method, path)
+    assert isinstance(head, Head)
+    assert (head.route.kind, head.route.takes_body, head.flaw, head.wallet_id) == (kind, takes_body, None, None)
+    assert WEBHOOK not in head.route.name, "names of routes are labels of metrics"

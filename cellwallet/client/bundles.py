@@ -98,18 +98,17 @@ def verified_proof(wallet_id: str, document: object, keys: PublicKeys) -> Proof 
     try:
         return verify_proof(document, keys)
     except CheckpointMustHoldError as error:
-        return Broken(
-            wallet_id=wallet_id,
-            seq=0,
-            field=error.field,
-            expected=error.expected,
-            found=error.found,
-            checkpoint=_number_of(document),
-        )
+        return broken_checkpoint(wallet_id, document.get("checkpoint") if isinstance(document, dict) else None, error)
 
 
-def _number_of(document: object) -> int:
-    """As the document tells it; 0 where it tells none."""
-    checkpoint = document.get("checkpoint") if isinstance(document, dict) else None
+def broken_checkpoint(wallet_id: str, checkpoint: object, error: CheckpointMustHoldError) -> Broken:
+    """By the number that the document tells; 0 where it tells none."""
     number = checkpoint.get("number") if isinstance(checkpoint, dict) else None
-    return number if isinstance(number, int) else 0
+    return Broken(
+        wallet_id=wallet_id,
+        seq=0,
+        field=error.field,
+        expected=error.expected,
+        found=error.found,
+        checkpoint=number if isinstance(number, int) else 0,
+    )

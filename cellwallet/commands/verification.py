@@ -15,6 +15,7 @@ from rich.table import Table
 from cellwallet.client import Client, Refused, Wallet, accepted
 from cellwallet.client.bundles import (
     BundleMustBeReadableError,
+    broken_checkpoint,
     bundle_text,
     read_bundle,
     read_keys,
@@ -27,8 +28,12 @@ from cellwallet.commands.connection import TokenOption, UrlOption, failures_told
 from cellwallet.commands.named_wallets import WalletArgument, client_of, named
 from cellwallet.commands.tables import money_text, print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, err, fail, out, print_json, write_file
+from contract.checkpoints import Checkpoint, CheckpointMustHoldError, Proof, read_checkpoint, verify_link
 from contract.reasons import Reason
 from contract.signing import PublicKeys
+
+PAGE = 500
+"""Checkpoints per request: two days of them."""
 
 _VERDICTS = TypeAdapter(list[Verified | Broken])
 
@@ -55,6 +60,9 @@ def verify(
         typer.Option("--from", metavar="FILE", exists=True, dir_okay=False, help="An exported history; needs --keys."),
     ] = None,
     keys: KeysOption = None,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Also follow all checkpoints of the cell, from the first.")
+    ] = False,
     url: UrlOption = None,
     token: TokenOption = None,
     data: DataFolder = DATA_DEFAULT,
@@ -69,7 +77,7 @@ def verify(
     else:
         with failures_told(), client_of(url, token, data) as client:
             wallets = named(client, wallet_id, owner)
-            verdicts = [_verified(client, wallet, trusted) for wallet in wallets]
+            verdicts = [_verified(client, wallet, trusted, with_chain=chain) for wallet in wallets]
     _tell(verdicts, as_json=as_json)
 
 
@@ -112,7 +120,7 @@ def keys(
     print_json(cells)
 
 
-def _verified(client: Client, wallet: Wallet, trusted: PublicKeys | None) -> Verified | Broken:
+def _verified(client: Client, wallet: Wallet, trusted: PublicKeys | None, *, with_chain: bool) -> Verified | Broken:
     """Proof before entries: the log may grow meanwhile, and must not seem to lack what was signed."""
     document = _proof(client, wallet.wallet_id)
     if document is None:
@@ -123,7 +131,8 @@ def _verified(client: Client, wallet: Wallet, trusted: PublicKeys | None) -> Ver
     proof = verified_proof(wallet.wallet_id, document, _told_keys(client) if trusted is None else trusted)
     if isinstance(proof, Broken):
         return proof
-    return verify_history(wallet, client.entries(wallet.wallet_id, order="asc"), proof)
+    broken = _broken_chain(client, proof, wallet) if with_chain else None
+    return broken or verify_history(wallet, client.entries(wallet.wallet_id, order="asc"), proof)
 
 
 def _proof(client: Client, wallet_id: str) -> Document | None:
@@ -131,6 +140,30 @@ def _proof(client: Client, wallet_id: str) -> Document | None:
     if isinstance(outcome, Refused) and outcome.reason == Reason.CHECKPOINT_MUST_EXIST.value:
         return None
     return accepted(outcome)
+
+
+def _broken_chain(client: Client, proof: Proof, wallet: Wallet) -> Broken | None:
+    """The first link that does not hold, from the first checkpoint of the cell to the one that has the wallet."""
+    previous: Checkpoint | None = None
+    cursor: str | None = None
+    while previous is None or previous.number < proof.checkpoint.number:
+        page = accepted(client.checkpoints_page(cell=proof.checkpoint.cell, order="asc", limit=PAGE, cursor=cursor))
+        for document in page["checkpoints"]:
+            try:
+                checkpoint = read_checkpoint(document)
+                verify_link(previous, checkpoint)
+            except CheckpointMustHoldError as error:
+                return broken_checkpoint(wallet.wallet_id, document, error)
+            previous = checkpoint
+            if checkpoint.number == proof.checkpoint.number:
+                break
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    if previous is not None and previous.document == proof.checkpoint.document:
+        return None
+    found = CheckpointMustHoldError("checkpoint", "the last link of its cell's chain", "another")
+    return broken_checkpoint(wallet.wallet_id, proof.checkpoint.document, found)
 
 
 def _told_keys(client: Client) -> PublicKeys:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cell.ledger.commands import (
@@ -47,6 +48,7 @@ from contract.ids import INTERNAL_VENDOR, TransactionId, VendorId, WalletId, wal
 from contract.slots import SLOTS, Unit, slot_of
 
 _ALL_UNITS = {Unit(unit): UnitState(unit=Unit(unit), state="active", epoch=1) for unit in range(SLOTS)}
+_TABLES = ("wallets", "recorded", "reversed_amounts", "holds", "transfers", "groups", "spent")
 
 
 class Book:
@@ -64,6 +66,14 @@ class Book:
         self.entries: list[Entry] = []
         self.account_deltas: list[tuple[str, str, int]] = []
         self._numbers = itertools.count(1)
+
+    def copy(self) -> "Book":
+        """What is decided in the copy is not decided here. The rows themselves are shared: they never change."""
+        other = Book()
+        tables = {name: dict(getattr(self.loaded, name)) for name in _TABLES}
+        other.loaded = replace(self.loaded, **tables)
+        other.entries, other.account_deltas = list(self.entries), list(self.account_deltas)
+        return other
 
     def decide(self, command: Command, *, now_us: int | None = None) -> Outcome:
         view = View(self.loaded, footprint(command))

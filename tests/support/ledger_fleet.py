@@ -1,8 +1,8 @@
-"""Several cells as books, and the messages between them: the sagas of transfers and groups with nothing real but rules.
+"""Several cells as books, and the messages between them: the sagas of transfers and groups with nothing but their rules.
 
-A message may be lost, come twice, late or in another order; cells forget what is on its way when they crash; wallets move
-at any time with everything that is theirs. What the loops of a cell do (cell/transfers.py, cell/groups.py) is played here
-step by step: look at what is open, ask, and tell the write path what was answered.
+A message may be lost, come twice, late or in another order; cells forget what is on its way when they crash; wallets
+move at any time with everything that is theirs. What the loops of a cell do (cell/transfers.py, cell/groups.py) is
+played here step by step: look at what is open, ask, and tell the write path what was answered.
 """
 
 from collections.abc import Callable, Iterator
@@ -241,7 +241,7 @@ class Fleet:
         for leg in group.legs if group is not None else ():
             if group is not None and group.state == "preparing" and leg.state == "asked":
                 yield "prepare", leg.wallet_id, self.client.prepare(saga, leg.wallet_id)
-            if group is not None and group.state != "preparing" and leg.state != group.state:
+            if group is not None and group.state not in {"preparing", leg.state}:
                 yield "end", leg.wallet_id, self._end(saga, leg.wallet_id, group)
 
     def _end(self, saga: StartGroup, wallet_id: WalletId, group: Group) -> Command:

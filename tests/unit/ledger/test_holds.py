@@ -1,4 +1,4 @@
-"""Holds: every rung, every transition, the exact instant of expiry, and that money set aside is neither lost nor doubled."""
+"""Holds: every rung, every transition, the exact instant of expiry; what is set aside is neither lost nor doubled."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Transfers and groups over several cells, whatever happens to their messages: each ends once, and all or not at all."""
+"""Transfers and groups over several cells, whatever happens to their messages: each ends once, whole or not at all."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings

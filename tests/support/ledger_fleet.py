@@ -1,4 +1,4 @@
-"""Several cells as books, and the messages between them: the sagas of transfers and groups with nothing but their rules.
+"""Several cells as books, and the messages between them: sagas of transfers and groups with nothing but their rules.
 
 A message may be lost, come twice, late or in another order; cells forget what is on its way when they crash; wallets
 move at any time with everything that is theirs. What the loops of a cell do (cell/transfers.py, cell/groups.py) is

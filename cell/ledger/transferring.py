@@ -118,9 +118,7 @@ def receive(wallet: Wallet, command: ReceiveTransfer, now_us: Instant) -> Outcom
         return refuse(wallet, command, now_us, reason)
     return accept(
         wallet,
-        Effect(
-            kind="transfer_in", counter_account=IN_TRANSIT, delta=command.amount, subject_id=command.from_wallet_id
-        ),
+        Effect(kind="transfer_in", counter_account=IN_TRANSIT, delta=command.amount, subject_id=command.from_wallet_id),
         command,
         now_us,
         amount=command.amount,

@@ -20,14 +20,15 @@ def wallet_to_open(body: bytes) -> WalletId | Problem:
     try:
         opening = OpenWalletBody.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        return _problem([_told(one) for one in found[:ERRORS_MAX]])
+        return problem_of(error)
     return wallet_id_of(
         owner_type=opening.owner.type, owner_ref=opening.owner.ref, kind=opening.kind, currency=opening.currency
     )
 
 
-def _problem(errors: list[dict[str, str]]) -> Problem:
+def problem_of(error: ValidationError) -> Problem:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = [_told(one) for one in found[:ERRORS_MAX]]
     first = errors[0]
     return Problem(
         reason=Reason.REQUEST_MUST_BE_WELL_FORMED,

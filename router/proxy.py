@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
+from contract.bulk import BULK_MAX_BYTES
 from contract.headers import BODY_MAX_BYTES, DEADLINE_MAX_MS, DEADLINE_MS
 from contract.ids import WalletId
 from contract.problems import Problem
@@ -16,6 +17,7 @@ from contract.reasons import Reason
 from router.access_log import AccessLog
 from router.answers import Answer, json_answer, problem_answer, send_answer
 from router.asgi import Receive, Scope, Send
+from router.bulk import BulkJourney, operations_in
 from router.cell_connections import CellWentSilentError
 from router.delivery import Delivery, unreachable
 from router.live_map import LiveMap
@@ -94,10 +96,13 @@ class Proxy:
             return problem_answer(head.problem, request_id=request.request_id, allow=head.allow)
         request.route_name = head.route.name
         if head.route.takes_body:
+            max_bytes = BULK_MAX_BYTES if head.route.kind is Kind.BULK else BODY_MAX_BYTES
             try:
-                request.body = await read_body(receive, announced_bytes=request.inbound.content_length)
+                request.body = await read_body(
+                    receive, announced_bytes=request.inbound.content_length, max_bytes=max_bytes
+                )
             except BodyTooLongError as error:
-                return _too_long(request, closes=not error.is_drained)
+                return _too_long(request, max_bytes, closes=not error.is_drained)
             if not request.inbound.is_json:
                 return self._no(request, _NOT_JSON)
         if head.flaw is not None:
@@ -113,6 +118,8 @@ class Proxy:
             return await self._delivery.to_wallet(request, head.wallet_id)
         if head.route.kind is Kind.OPENING:
             return await self._opened(request)
+        if head.route.kind is Kind.BULK:
+            return await self._in_parts(request)
         if head.route.kind is Kind.CONTROL_PLANE:
             return await self._control_plane.answer(request, now=self._clock())
         directory = self._live_map.current
@@ -146,6 +153,20 @@ class Proxy:
         if cell is None:
             return self._ill_formed(request, unknown_cell("must be a cell of this fleet"))
         return await self._delivery.to_cell(request, cell)
+
+    async def _in_parts(self, request: Request) -> Answer:
+        operations = operations_in(request.body)
+        if isinstance(operations, Problem):
+            return self._ill_formed(request, operations)
+        journey = BulkJourney(
+            request,
+            operations,
+            delivery=self._delivery,
+            live_map=self._live_map,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+        return await journey.answer()
 
     async def _from_any_cell(self, request: Request, directory: Directory) -> Answer:
         """The first answer of a cell that is in reach."""
@@ -186,7 +207,7 @@ _BAD_DEADLINE = Problem(
 )
 
 
-def _too_long(request: Request, *, closes: bool) -> Answer:
-    detail = f"The body must fit into {BODY_MAX_BYTES} bytes."
+def _too_long(request: Request, max_bytes: int, *, closes: bool) -> Answer:
+    detail = f"The body must fit into {max_bytes} bytes."
     problem = Problem(reason=Reason.BODY_MUST_FIT, detail=detail)
     return problem_answer(problem, request_id=request.request_id, closes=closes)

@@ -75,17 +75,18 @@ class VendorLeftError(Exception):
     """The vendor closed the connection before its request was complete."""
 
 
-async def read_body(receive: Receive, *, announced_bytes: int) -> bytes:
+async def read_body(receive: Receive, *, announced_bytes: int, max_bytes: int = BODY_MAX_BYTES) -> bytes:
     """The whole body.
 
     Raises:
-        BodyTooLongError: more than 64 KiB.
+        BodyTooLongError: more than `max_bytes`.
         VendorLeftError: the connection ended.
 
     """
-    if announced_bytes > OVERLONG_BODY_MAX_BYTES:
+    drained_max = max(OVERLONG_BODY_MAX_BYTES, max_bytes)
+    if announced_bytes > drained_max:
         raise BodyTooLongError(is_drained=False)
-    body = b""
+    body = bytearray()
     received_bytes = 0
     while True:
         message = await receive()
@@ -93,12 +94,12 @@ async def read_body(receive: Receive, *, announced_bytes: int) -> bytes:
             raise VendorLeftError
         chunk = message.get("body", b"")
         received_bytes += len(chunk)
-        if received_bytes <= BODY_MAX_BYTES:
+        if received_bytes <= max_bytes:
             body += chunk
-        elif received_bytes > OVERLONG_BODY_MAX_BYTES:
+        elif received_bytes > drained_max:
             raise BodyTooLongError(is_drained=False)
         if not message.get("more_body", False):
             break
-    if received_bytes > BODY_MAX_BYTES:
+    if received_bytes > max_bytes:
         raise BodyTooLongError(is_drained=True)
-    return body
+    return bytes(body)

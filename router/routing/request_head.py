@@ -19,6 +19,8 @@ class Kind(StrEnum):
     """Goes to the cell that owns the wallet of the path."""
     OPENING = "opening"
     """Goes to the cell of the wallet that the body describes."""
+    BULK = "bulk"
+    """Goes in parts to the cells of the wallets that its operations name."""
     OWNER = "owner"
     """Goes to every cell."""
     ANY_CELL = "any_cell"
@@ -114,6 +116,7 @@ FIXED_ROUTES: dict[str, Methods] = {
     "/v1/checkpoints": _methods("/v1/checkpoints", "GET", kind=Kind.NAMED_CELL),
     "/v1/keys": _methods("/v1/keys", "GET", kind=Kind.ANY_CELL),
     "/v1/webhooks": _methods("/v1/webhooks", "GET", "POST", "DELETE", kind=Kind.CONTROL_PLANE),
+    "/v1/bulk": _methods("/v1/bulk", "POST", kind=Kind.BULK),
     "/docs": _methods("/docs", "GET", kind=Kind.ANY_CELL),
     "/openapi.json": _methods("/openapi.json", "GET", kind=Kind.ANY_CELL),
     "/healthz": _methods("/healthz", "GET", kind=Kind.OWN),

@@ -47,6 +47,7 @@ ROUTES = [
     ("GET", f"{WALLET}/group_decisions/{ITEM}", Kind.WALLET, False),
     ("GET", "/v1/checkpoints", Kind.NAMED_CELL, False),
     ("GET", "/v1/keys", Kind.ANY_CELL, False),
+    ("POST", "/v1/bulk", Kind.BULK, True),
     ("GET", "/docs", Kind.ANY_CELL, False),
     ("GET", "/openapi.json", Kind.ANY_CELL, False),
     ("GET", "/healthz", Kind.OWN, False),
@@ -102,7 +103,7 @@ def test_another_method_is_told_what_is_allowed(method: str, path: str, allow: s
         "/", "/v1", "/v1/", "/v2/wallets", f"{WALLET}/", f"{WALLET}/nothing", f"{WALLET}/balance/",
         f"{WALLET}/holds/{ITEM}/nothing", f"{WALLET}/holds/{ITEM}/capture/again", "/v1/wallets/",
         f"{WALLET}/holds/", f"{WALLET}/holds/{ITEM}/", "/v1/wallets/x/", "/v1/owners/customer/c-1/wallets/",
-        f"{WALLET}/debit/{ITEM}", "/v1/bulk",
+        f"{WALLET}/debit/{ITEM}", "/v1/bulk/",
         "/v1/hooks", "/v1/owners/customer/c-1", "/V1/wallets", "/metrics", "/admin/units", "/v1/wallets/x/nothing",
     ],
 )  # fmt: skip

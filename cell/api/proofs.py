@@ -3,38 +3,33 @@
 Parses and answers; cell/proofs.py finds. Documents go out as they were signed.
 """
 
-import asyncio
 import base64
 import binascii
 import re
-import time
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from cell.api.admission import Admission
 from cell.api.errors import ProblemRaised
-from cell.api.tokens import Principal, TokenVerifier, scope_problem
+from cell.api.reading import Readers, WalletIdInPath, malformed
+from cell.api.tokens import Principal, TokenVerifier
 from cell.proofs import Proofs, WalletProof
 from cell.queries import Queries
 from cell.store.reads import Order
 from contract.answers import CheckpointsAnswer, KeysAnswer, ProofAnswer
 from contract.configuration import CellConfiguration
-from contract.ids import CELL_PATTERN, UUID_PATTERN, WalletId
+from contract.ids import CELL_PATTERN, WalletId
 from contract.problems import Problem
-from contract.reasons import Reason
-from contract.scopes import Scope
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 LATEST: Final = "latest"
 
-_WALLET_ID: Final = re.compile(UUID_PATTERN)
 _NUMBER: Final = re.compile("[0-9]{1,18}")
 
-WalletIdInPath = Annotated[str, Path(pattern=UUID_PATTERN, description="The wallet's computed id.")]
 Wanted = Annotated[
     str, Query(pattern=r"^(latest|[1-9][0-9]{0,17})$", description="Number of a checkpoint, or the newest.")
 ]
@@ -62,32 +57,14 @@ def proof_routes(
 ) -> APIRouter:
     router = APIRouter()
     proofs = Proofs(queries)
-
-    async def reader(request: Request) -> Principal:
-        """The caller, with `wallet:read`. FastAPI asks this before it looks at path and query."""
-        wallet_id = request.path_params.get("wallet_id")
-        if wallet_id is not None and (b"%" in request.scope["raw_path"] or not _WALLET_ID.fullmatch(wallet_id)):
-            raise ProblemRaised(_MALFORMED_PATH)
-        authorization = request.headers.get("authorization")
-        principal = tokens.verify(None if authorization is None else authorization.encode("latin-1"), time.time())
-        if isinstance(principal, Problem):
-            raise ProblemRaised(principal)
-        problem = scope_problem(principal, Scope.WALLET_READ) or admission.admit(
-            principal.vendor_id, asyncio.get_running_loop().time(), commands=0
-        )
-        if problem is not None:
-            raise ProblemRaised(problem)
-        return principal
-
-    Reader = Annotated[Principal, Depends(reader)]  # noqa: N806 - a type
+    readers = Readers(tokens=tokens, admission=admission, queries=queries)
+    Reader = Annotated[Principal, Depends(readers.caller)]  # noqa: N806 - a type
 
     @router.get(
         "/v1/wallets/{wallet_id}/proof", response_model=ProofAnswer, summary="Proof that a checkpoint has the wallet"
     )
     async def show_proof(wallet_id: WalletIdInPath, principal: Reader, checkpoint: Wanted = LATEST) -> Response:
-        wallet = await queries.wallet(WalletId(wallet_id), principal.owner_types)
-        if isinstance(wallet, Problem):
-            raise ProblemRaised(wallet)
+        await readers.wallet(wallet_id, principal)
         proof = await proofs.proof(WalletId(wallet_id), None if checkpoint == LATEST else int(checkpoint))
         if isinstance(proof, Problem):
             raise ProblemRaised(proof)
@@ -97,26 +74,26 @@ def proof_routes(
         "/v1/checkpoints",
         response_model=CheckpointsAnswer,
         summary="Checkpoints of a cell, by pages",
-        dependencies=[Depends(reader)],
     )
     async def list_checkpoints(
+        principal: Reader,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
         cursor: Annotated[str | None, Query(max_length=200, description="Of the same cell.")] = None,
         order: Order = "desc",
         cell: CellInQuery = None,
     ) -> Response:
+        readers.admit(principal)
         if cell not in {None, cell_id}:
-            raise ProblemRaised(_malformed("cell", f"must be {cell_id}, whom you ask"))
+            raise ProblemRaised(malformed("cell", f"must be {cell_id}, whom you ask"))
         page = await proofs.checkpoints(
             limit=limit, order=order, after=None if cursor is None else _number(cursor, cell_id)
         )
         documents = [orjson.Fragment(document) for document in page.documents]
         return _json({"cell": cell_id, "checkpoints": documents, "next_cursor": _cursor(page.last_number, cell_id)})
 
-    @router.get(
-        "/v1/keys", response_model=KeysAnswer, summary="Public keys of the fleet", dependencies=[Depends(reader)]
-    )
-    async def list_keys() -> Response:
+    @router.get("/v1/keys", response_model=KeysAnswer, summary="Public keys of the fleet")
+    async def list_keys(principal: Reader) -> Response:
+        readers.admit(principal)
         return _json(keys.jwks())
 
     return router
@@ -154,18 +131,5 @@ def _number(cursor: str, cell_id: str) -> int:
         text = ""
     maker, _, number = text.partition(".")
     if maker != cell_id or _NUMBER.fullmatch(number) is None:
-        raise ProblemRaised(_malformed("cursor", "must be a next_cursor of an earlier page of this cell"))
+        raise ProblemRaised(malformed("cursor", "must be a next_cursor of an earlier page of this cell"))
     return int(number)
-
-
-def _malformed(parameter: str, message: str) -> Problem:
-    return Problem(
-        reason=Reason.REQUEST_MUST_BE_WELL_FORMED,
-        detail=f"{parameter}: {message}",
-        facts={"errors": [{"pointer": "", "parameter": parameter, "message": message}]},
-    )
-
-
-_MALFORMED_PATH: Final = Problem(
-    reason=Reason.PATH_MUST_BE_WELL_FORMED, detail="Ids in the path must be UUIDs in canonical form."
-)

@@ -52,6 +52,9 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("GET", f"{wallet}/holds/{{hold_id}}"),
         ("GET", f"{wallet}/transactions/{{transaction_id}}"),
         ("GET", "/v1/owners/{type}/{ref}/wallets"),
+        ("GET", f"{wallet}/proof"),
+        ("GET", "/v1/checkpoints"),
+        ("GET", "/v1/keys"),
     }
     described = {(method, path.replace("{ref:path}", "{ref}")) for method, path in operations(document)}
     assert described == writes | reads | {("POST", COLLECTION), ("POST", BULK_PATH)}
@@ -63,7 +66,8 @@ def test_every_described_route_answers(document: dict[str, Any], vendor: Vendor)
     places = {"wallet_id": "x", "transaction_id": "x", "hold_id": "x", "type": "X", "ref": "x"}
     for method, path in operations(document):
         answer = vendor.client.request(method, path.replace(":path", "").format(**places), json={})
-        assert answer.status_code == 400, (method, path)
+        # Where nothing of the request can be wrong, the answer is one.
+        assert answer.status_code == (200 if method == "GET" and "{" not in path else 400), (method, path)
 
 
 def statuses_of(reason: Reason) -> set[int]:

@@ -16,21 +16,19 @@ LATE_S = 0.03
 
 def forget_outcomes() -> None:
     """A known id is decided anew; the primary key that would catch it has to be dropped as well."""
-    from cell.ledger import decide  # noqa: PLC0415 - only the mutated program needs it
-    from cell.ledger.outcomes import Replayed  # noqa: PLC0415
+    from cell.ledger.view import View  # noqa: PLC0415 - only the mutated program needs it
 
-    judge = decide._wallet_to_judge
+    recorded = View.recorded
 
-    def judge_as_new(view: Any, command: Any) -> Any:
-        found = judge(view, command)
-        return view.wallet(command.wallet_id) if isinstance(found, Replayed) else found
+    def recorded_but_own(view: View, key: Any) -> Any:
+        return None if key == view._footprint.transactions[0] else recorded(view, key)
 
-    _put(decide, _wallet_to_judge=judge_as_new)
+    _put(View, recorded=recorded_but_own)
 
 
 def forget_refusals() -> None:
     """A refusal is answered and not recorded."""
-    from cell.ledger import decide  # noqa: PLC0415
+    from cell.ledger import money, transferring  # noqa: PLC0415
     from cell.ledger.outcomes import Rejected  # noqa: PLC0415
     from contract.problems import Problem  # noqa: PLC0415
 
@@ -38,7 +36,8 @@ def forget_refusals() -> None:
         del wallet, command, now_us
         return Rejected(problem=Problem(reason=reason, detail="No."))
 
-    _put(decide, _refuse=refuse)
+    for subject in (money, transferring):
+        _put(subject, refuse=refuse)
 
 
 def acknowledge_before_commit() -> None:
@@ -181,6 +180,57 @@ def share_one_bulkhead() -> None:
     _put(FleetHealth, cell=any_cell)
 
 
+def refund_on_any_no() -> None:
+    """A silent or unreachable receiver is taken for one that refuses."""
+    from cell import elsewhere  # noqa: PLC0415
+
+    ask = elsewhere.Elsewhere._ask
+
+    async def ask_hastily(self: Any, *arguments: Any) -> Any:
+        answer = await ask(self, *arguments)
+        return elsewhere.RefusedThere(reason="silence") if isinstance(answer, elsewhere.Unknown) else answer
+
+    _put(elsewhere.Elsewhere, _ask=ask_hastily)
+
+
+def forget_receipts() -> None:
+    """The receiver takes a transfer in whenever it comes; the primary key is gone as well."""
+    from cell.ledger.derived_ids import TRANSFER_VENDOR  # noqa: PLC0415
+    from cell.ledger.view import View  # noqa: PLC0415
+
+    recorded = View.recorded
+
+    def recorded_but_receipts(view: View, key: Any) -> Any:
+        return None if key.vendor_id == TRANSFER_VENDOR else recorded(view, key)
+
+    _put(View, recorded=recorded_but_receipts)
+
+
+def leave_transfers_to_their_requests() -> None:
+    """No loop finishes what a request has begun."""
+    from cell.transfers import Transfers  # noqa: PLC0415
+
+    async def do_nothing(self: Any) -> None:
+        del self
+
+    _put(Transfers, work=do_nothing)
+
+
+def decide_legs_alone() -> None:
+    """A participant confirms its leg by itself instead of waiting for the decision."""
+    from cell import groups  # noqa: PLC0415
+
+    _put(groups, LEG_PATIENCE_S=0.0)
+
+    async def confirm(self: Any, *_: Any, **__: Any) -> Any:
+        del self
+        return groups.Done(answer={"state": "confirmed"})
+
+    from cell.elsewhere import Elsewhere  # noqa: PLC0415
+
+    _put(Elsewhere, decision=confirm)
+
+
 def _put(owner: Any, **pieces: Any) -> None:
     """Replace what is there: a piece that was renamed must not make a mutant harmless."""
     for name, piece in pieces.items():
@@ -203,5 +253,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
         retry_under_new_ids,
         never_ask_again,
         share_one_bulkhead,
+        refund_on_any_no,
+        forget_receipts,
+        leave_transfers_to_their_requests,
+        decide_legs_alone,
     )
 }

@@ -24,7 +24,7 @@ from contract.configuration import CellConfiguration, PublicKey
 from contract.directory import ApiInstance, DirectoryCell, DirectoryDocument
 from contract.fleet import FirstUnits
 from contract.scopes import VENDOR_SCOPES
-from contract.signing import sign
+from contract.signing import PublicKeys, public_keys_of, sign
 from contract.slots import SLOTS
 from contract.values import value
 
@@ -84,6 +84,9 @@ class SmallFleet:
     @property
     def token(self) -> str:
         return self._keys.issued_token("vendor", VENDOR_SCOPES, expires_in_s=LONG_S)
+
+    def checkpoint_keys(self, cell: str) -> PublicKeys:
+        return public_keys_of({"keys": [self._keys.cell_public_key(cell)]})
 
     def url_of(self, part: str) -> str:
         return self._url(part)

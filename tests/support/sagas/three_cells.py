@@ -61,6 +61,12 @@ class ThreeCells:
             body.setdefault("currency", CURRENCY)
         return await self.patiently("POST", f"/v1/wallets/{wallet_id}/{verb}", body)
 
+    async def once(self, wallet_id: str, verb: str, **fields: Any) -> None:
+        """One attempt, whatever comes of it."""
+        body = {"transaction_id": str(uuid.uuid4()), "currency": CURRENCY, **fields}
+        with contextlib.suppress(httpx.TransportError):
+            await self._client.post(f"/v1/wallets/{wallet_id}/{verb}", json=body, headers={"X-Deadline-Ms": "1500"})
+
     async def patiently(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """The same request again until it is decided for good: what is on its way is not."""
         ends_s = time.monotonic() + DEADLINE_S
@@ -89,9 +95,9 @@ class ThreeCells:
     def disarm(self) -> None:
         self._crash_file.unlink(missing_ok=True)
 
-    async def settle(self) -> bool:
+    async def settle(self, *, deadline_s: float = DEADLINE_S) -> bool:
         """Whether everything between the cells came to its end."""
-        ends_s = time.monotonic() + DEADLINE_S
+        ends_s = time.monotonic() + deadline_s
         while sum(self._ask(OPEN)):
             if time.monotonic() > ends_s:
                 return False
@@ -102,7 +108,7 @@ class ThreeCells:
         """Whatever is wrong with the money of the fleet, by the full audits and by its sums."""
         found = []
         for cell, url in self.fleet.databases.items():
-            report = await audit(url, cell=cell, is_full=True, checkpoint_keys={})
+            report = await audit(url, cell=cell, is_full=True, checkpoint_keys=self.fleet.checkpoint_keys(cell))
             found += [str(finding) for finding in report.findings]
         if in_transit := sum(self._ask(IN_TRANSIT)):
             found.append(f"{in_transit} are in transit, and nothing is on its way")
@@ -122,7 +128,7 @@ class ThreeCells:
 
 @contextlib.asynccontextmanager
 async def three_cells(
-    cluster: Cluster, folder: Path, *, name: str, mutant: str | None = None, api_processes: int = 1
+    cluster: Cluster, folder: Path, *, name: str, mutant: str | None = None, sabotage: str = "", api_processes: int = 1
 ) -> AsyncIterator[ThreeCells]:
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
     crash_file = folder / "die-at"
@@ -131,6 +137,7 @@ async def three_cells(
         api_processes=api_processes,
         has_router=True,
         cell_mutant=mutant,
+        sabotage=sabotage,
         cell_environment=(("CELL_CRASH_FILE", str(crash_file)),),
     )
     async with small_fleet(plan, cluster, folder, name=name) as fleet:

@@ -16,7 +16,7 @@ from contract.values import value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-NO_CURRENCY = "XXX"
+NO_CURRENCY = "X" * 3
 """ISO 4217's code for none."""
 
 

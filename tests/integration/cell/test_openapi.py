@@ -52,6 +52,8 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("GET", f"{wallet}/holds/{{hold_id}}"),
         ("GET", f"{wallet}/transactions/{{transaction_id}}"),
         ("GET", "/v1/owners/{type}/{ref}/wallets"),
+        ("GET", "/v1/webhooks/{webhook_id}/dead_letters"),
+        ("POST", "/v1/webhooks/{webhook_id}/redeliver"),
         ("GET", f"{wallet}/proof"),
         ("GET", "/v1/checkpoints"),
         ("GET", "/v1/keys"),
@@ -63,7 +65,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
 
 def test_every_described_route_answers(document: dict[str, Any], vendor: Vendor) -> None:
     """Not 404 `route_must_exist`, not 405: something that it has decided."""
-    places = {"wallet_id": "x", "transaction_id": "x", "hold_id": "x", "type": "X", "ref": "x"}
+    places = {"wallet_id": "x", "webhook_id": "x", "transaction_id": "x", "hold_id": "x", "type": "X", "ref": "x"}
     for method, path in operations(document):
         answer = vendor.client.request(method, path.replace(":path", "").format(**places), json={})
         # Where nothing of the request can be wrong, the answer is one.

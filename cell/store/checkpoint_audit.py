@@ -1,4 +1,4 @@
-"""The audit of a cell's checkpoints (L11, docs/INVARIANTS.md): their chain, their signatures, their kept trees.
+"""The audit of a cell's checkpoints (P5, docs/INVARIANTS.md): their chain, their signatures, their kept trees.
 
 Reads through the snapshot of the audit that calls it, and tells it what does not hold. What the newest tree says of
 each wallet is compared with that wallet's own log: a history that was written again since does not pass through it.
@@ -24,7 +24,7 @@ from contract.merkle import Leaf, leaf_hash, root_of
 from contract.signing import PublicKeys, canonical_json
 from contract.slots import slot_of
 
-INVARIANT = "L11"
+INVARIANT = "P5"
 
 ROWS = """
 SELECT number, document, wallets, totals, merkle_root, previous_hash, signature FROM checkpoints ORDER BY number

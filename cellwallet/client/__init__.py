@@ -32,6 +32,15 @@ from cellwallet.client.results import (
     Wallet,
     accepted,
 )
+from cellwallet.client.webhooks import (
+    DeadLetter,
+    DeadLetterPage,
+    DeliveryMustBeGenuineError,
+    Redelivery,
+    Webhook,
+    Webhooks,
+    verify_webhook,
+)
 from contract.ids import wallet_id_of
 
 __all__ = [
@@ -41,6 +50,9 @@ __all__ = [
     "CallerMustActError",
     "Client",
     "ConflictError",
+    "DeadLetter",
+    "DeadLetterPage",
+    "DeliveryMustBeGenuineError",
     "Entry",
     "EntryPage",
     "OperatorMustActError",
@@ -48,12 +60,16 @@ __all__ = [
     "Owner",
     "Posting",
     "Problem",
+    "Redelivery",
     "Refused",
     "RefusedError",
     "Retries",
     "Statement",
     "TryAgainLaterError",
     "Wallet",
+    "Webhook",
+    "Webhooks",
     "accepted",
+    "verify_webhook",
     "wallet_id_of",
 ]

@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 import httpx
 
 from cellwallet.client import calls
+from cellwallet.client import webhooks as hooks
 from cellwallet.client.calls import Call, Reply
 from cellwallet.client.exchange import Exchange, NoReply, Pause, Retries, Send, Told, exchange
 from cellwallet.client.results import Entry, Refused, accepted
@@ -75,6 +76,12 @@ class _VendorCalls:
     proof = _Method(calls.proof)
     checkpoints_page = _Method(calls.checkpoints_page)
     keys = _Method(calls.keys)
+    webhooks = _Method(hooks.webhooks)
+    create_webhook = _Method(hooks.create_webhook)
+    delete_webhook = _Method(hooks.delete_webhook)
+    rotate_webhook = _Method(hooks.rotate_webhook)
+    dead_letters = _Method(hooks.dead_letters)
+    redeliver = _Method(hooks.redeliver)
 
 
 class Client(_VendorCalls):

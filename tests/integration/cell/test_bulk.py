@@ -124,7 +124,7 @@ BAD = {
     "an upper-case wallet id": op("debit", NOBODY.replace("0", "A"), 1),
     "no amount": op("debit", NOBODY),
     "amount 1.0": op("debit", NOBODY, 1.0),
-    "amount true": op("debit", NOBODY, True),
+    "amount true": op("debit", NOBODY) | {"amount": True, "currency": "EUR"},
     "amount text": op("debit", NOBODY, "1"),
     "amount zero": op("debit", NOBODY, 0),
     "amount beyond the bound": op("debit", NOBODY, 2**53),

@@ -90,7 +90,7 @@ def admin_application(
         except (AuditFailed, DutyLockLostError) as error:
             raise StoreLostError(str(error)) from error
         answer = asdict(report)
-        answer["clean"] = not report.findings
+        answer["clean"] = report.is_clean
         return Response(json.dumps(answer), media_type="application/json")  # sums may be beyond 64 bits
 
     @router.post("/checkpoints", dependencies=[manages])

@@ -6,9 +6,12 @@ same rules. A difference is a finding with the wallet, the entry, the field, and
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from cell.ledger.posting import wallet_account
+from cell.ledger.holding import fold_hold, subject_of
+from cell.ledger.model import Hold, TransactionKey
+from cell.ledger.posting import NO_CURRENCY, InvariantBrokenError, wallet_account
 from contract.chain import ZERO_HASH, CanonicalEntry, entry_hash, sealed_hash
 from contract.ids import WalletId, wallet_id_of
 from contract.money import AMOUNT_MAX
@@ -17,6 +20,10 @@ from contract.values import value
 
 FINDINGS_MAX = 1_000
 """Findings told per audit; a broken disk would otherwise fill the report."""
+
+
+STUCK = "stuck"
+"""What a finding says that breaks no invariant: something has been open for longer than anything should be."""
 
 
 @value
@@ -57,16 +64,23 @@ class AuditedWallet:
     head_hash: bytes
     posted_at_us: int
     metadata: str
+    pinned: int
+    sent_away: int
+    """Σ of its transfers that are in transit."""
 
 
 class LogAudit:
-    """Folds the entries of one wallet, in order, and compares the result with its row."""
+    """Folds the entries of one wallet, in order, and compares the result with its row and its holds."""
 
-    def __init__(self, wallet: AuditedWallet) -> None:
+    def __init__(self, wallet: AuditedWallet, holds: Sequence[Hold]) -> None:
         self.findings: list[Finding] = []
         self.counter_sums: defaultdict[str, int] = defaultdict(int)
         """Σ of what the entries say moved to each other account."""
         self._wallet = wallet
+        self._stored_holds = {hold.key: hold for hold in holds}
+        self._holds: dict[TransactionKey, tuple[Hold, int]] = {}
+        """As folded, each with the seq of the last entry about it."""
+        self._is_opened = False
         self._seq = 0
         self._posted_at_us = 0
         self._head = ZERO_HASH
@@ -92,15 +106,16 @@ class LogAudit:
         self._must(canonical.counter_account != "", "L5", canonical.seq, "counter account must be named")
         self._check("L6", canonical.seq, "hash", entry_hash(self._head, canonical).hex(), entry.hash.hex())
         self._check_seal(entry)
+        self._is_opened = self._is_opened or canonical.kind == "opened"
+        is_before = canonical.status_after == "unopened"
+        self._check("L9", canonical.seq, "status_after is unopened", not self._is_opened, is_before)
         self._follow(entry)
+        self._follow_hold(canonical)
 
     def finish(self) -> list[Finding]:
         """Compare with the row, and give everything that was found."""
         wallet = self._wallet
-        computed_id = wallet_id_of(
-            owner_type=wallet.owner_type, owner_ref=wallet.owner_ref, kind=wallet.kind, currency=wallet.currency
-        )
-        self._check("L9", None, "wallet_id", computed_id, wallet.wallet_id)
+        self._check_owner()
         self._check("L1", None, "balance", self._balance, wallet.balance)
         self._check("L2", None, "held", self._held, wallet.held)
         self._check("L4", None, "seq", self._seq, wallet.seq)
@@ -113,7 +128,35 @@ class LogAudit:
         for (vendor_id, original), amount in self._reversed.items():
             limit = self._amounts.get((vendor_id, original), 0)
             self._must(amount <= limit, "L9", None, f"reversals of {original} must not exceed it")
+        self._check_holds()
         return self.findings
+
+    def _check_owner(self) -> None:
+        wallet = self._wallet
+        if not self._is_opened:
+            self._check("L9", None, "owner", ("", NO_CURRENCY), (wallet.owner_type, wallet.currency))
+            return
+        computed_id = wallet_id_of(
+            owner_type=wallet.owner_type, owner_ref=wallet.owner_ref, kind=wallet.kind, currency=wallet.currency
+        )
+        self._check("L9", None, "wallet_id", computed_id, wallet.wallet_id)
+
+    def _check_holds(self) -> None:
+        """Field by field; only the terms of a leg are no fold of entries."""
+        for key in sorted(self._holds.keys() | self._stored_holds.keys()):
+            folded, seq = self._holds.get(key, (None, None))
+            stored, name = self._stored_holds.get(key), f"hold {key.transaction_id} of {key.vendor_id}"
+            if folded is None or stored is None:
+                presence = {True: "absent", False: "present"}
+                self._check("L9", seq, name, presence[folded is None], presence[stored is None])
+                continue
+            for field in ("kind", "amount", "captured", "remaining", "state", "placed_at_us", "expires_at_us"):
+                self._check("L9", seq, f"{name}: {field}", getattr(folded, field), getattr(stored, field))
+        still_open = [hold for hold in self._stored_holds.values() if hold.state == "open"]
+        set_aside = sum(hold.remaining for hold in still_open if hold.kind != "pin")
+        self._check("L2", None, "open holds", set_aside, self._wallet.held)
+        pins = sum(hold.remaining for hold in still_open if hold.kind == "pin")
+        self._check("L2", None, "pinned", pins + self._wallet.sent_away, self._wallet.pinned)
 
     def _check_seal(self, entry: AuditedEntry) -> None:
         if entry.salt is None or entry.details is None or entry.context is None:
@@ -135,6 +178,16 @@ class LogAudit:
             self._reversed[canonical.subject_vendor_id or "", canonical.subject_id or ""] += abs(canonical.delta)
         if canonical.kind in {"opened", "changed"}:
             self._metadata = self._metadata_after(entry)
+
+    def _follow_hold(self, canonical: CanonicalEntry) -> None:
+        key = subject_of(canonical)
+        if key is None:
+            return
+        before, _ = self._holds.get(key, (None, 0))
+        try:
+            self._holds[key] = (fold_hold(before, canonical), canonical.seq)
+        except InvariantBrokenError as error:
+            self._check("L9", canonical.seq, f"hold {key.transaction_id} of {key.vendor_id}", "follows", str(error))
 
     def _metadata_after(self, entry: AuditedEntry) -> str | None:
         """None = it was erased, and cannot be told any more."""

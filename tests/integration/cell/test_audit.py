@@ -89,13 +89,21 @@ def places(report: AuditReport) -> set[Place]:
 
 async def test_a_clean_ledger_is_clean(ledger: CellDatabase) -> None:
     report = await ledger.assert_clean()
-    assert report.checked == {"wallets": 3, "entries": 12, "checkpoints": 0, "accounts": 2}
+    assert report.checked == {
+        "wallets": 3,
+        "entries": 12,
+        "holds": 0,
+        "transfers": 0,
+        "groups": 0,
+        "checkpoints": 0,
+        "accounts": 2,
+    }
     assert {currency: total["wallets"] for currency, total in report.totals.items()} == {"EUR": 90, "USD": 7}
     assert report.totals["EUR"]["accounts"] == {"clearing:acme": -90}
 
 
 async def test_an_empty_cell_is_clean(database: CellDatabase) -> None:
-    assert (await database.assert_clean()).checked == {"checkpoints": 0, "accounts": 0}
+    assert set((await database.assert_clean()).checked.values()) == {0}
 
 
 async def test_a_folded_ledger_is_clean(ledger: CellDatabase) -> None:

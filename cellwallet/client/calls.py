@@ -73,7 +73,7 @@ def open_wallet(
         "metadata": metadata,
     }
     wallet_id = wallet_id_of(owner_type=owner_type, owner_ref=owner_ref, kind=kind, currency=currency)
-    return Call(method="PUT", path=_wallet_path(wallet_id), body=command_body(body), read=_read_opened)
+    return Call(method="PUT", path=_wallet_path(wallet_id), body=_json(body), read=_read_opened)
 
 
 def wallet(wallet_id: str) -> Call[Wallet]:
@@ -88,7 +88,7 @@ def wallets_of(
     return Call(
         method="GET",
         path=f"/v1/owners/{_segment(owner_type)}/{_segment(owner_ref)}/wallets",
-        query=query_of({"currency": currency, "kind": kind}),
+        query=_query({"currency": currency, "kind": kind}),
         read=_read_owned,
     )
 
@@ -195,7 +195,7 @@ def balance(wallet_id: str, *, at: datetime | None = None) -> Call[Balance]:
     return Call(
         method="GET",
         path=_wallet_path(wallet_id, "balance"),
-        query=query_of({"at": instant_text(at)}),
+        query=_query({"at": instant_text(at)}),
         read=_read_balance,
     )
 
@@ -219,20 +219,20 @@ def entries_page(
         "from": instant_text(from_),
         "to": instant_text(to),
     }
-    return Call(method="GET", path=_wallet_path(wallet_id, "entries"), query=query_of(fields), read=_read_entry_page)
+    return Call(method="GET", path=_wallet_path(wallet_id, "entries"), query=_query(fields), read=_read_entry_page)
 
 
 def statement(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[Statement]:
     """Opening balance, what changed it, closing balance; all of it, unless `from_` (inclusive) or `to` is given."""
     fields = {"from": instant_text(from_), "to": instant_text(to)}
-    return Call(method="GET", path=_wallet_path(wallet_id, "statement"), query=query_of(fields), read=_read_statement)
+    return Call(method="GET", path=_wallet_path(wallet_id, "statement"), query=_query(fields), read=_read_statement)
 
 
 def statement_csv(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[bytes]:
     """The same as CSV (RFC 4180, UTF-8), byte for byte as it came."""
     fields = {"from": instant_text(from_), "to": instant_text(to)}
     path = _wallet_path(wallet_id, "statement")
-    return Call(method="GET", path=path, query=query_of(fields), read=lambda reply: reply.body, accept="text/csv")
+    return Call(method="GET", path=path, query=_query(fields), read=lambda reply: reply.body, accept="text/csv")
 
 
 def transaction(wallet_id: str, transaction_id: str) -> Call[Entry]:
@@ -242,7 +242,7 @@ def transaction(wallet_id: str, transaction_id: str) -> Call[Entry]:
 
 def proof(wallet_id: str, *, checkpoint: int | None = None) -> Call[Document]:
     """How the wallet stood in a checkpoint, or in the newest, and that it did: to be verified (history.py)."""
-    query = query_of({"checkpoint": "latest" if checkpoint is None else str(checkpoint)})
+    query = _query({"checkpoint": "latest" if checkpoint is None else str(checkpoint)})
     return Call(method="GET", path=_wallet_path(wallet_id, "proof"), query=query, read=_read_document)
 
 
@@ -255,7 +255,7 @@ def checkpoints_page(
 ) -> Call[Document]:
     """One page of what a cell has signed; without a name, of any cell that answers."""
     fields = {"cell": cell, "order": order, "limit": None if limit is None else str(limit), "cursor": cursor}
-    return Call(method="GET", path="/v1/checkpoints", query=query_of(fields), read=_read_document)
+    return Call(method="GET", path="/v1/checkpoints", query=_query(fields), read=_read_document)
 
 
 def keys() -> Call[Document]:
@@ -285,7 +285,7 @@ def _command(
     read: Callable[[Reply], T],
 ) -> Call[T]:
     sent_id = transaction_id or str(uuid_utils.uuid7())
-    body = command_body({"transaction_id": sent_id, **fields})
+    body = _json({"transaction_id": sent_id, **fields})
     return Call(method=method, path=path, body=body, transaction_id=sent_id, read=read)
 
 
@@ -299,12 +299,12 @@ def _segment(text: str) -> str:
     return escaped.replace(".", "%2E") if text in {".", ".."} else escaped
 
 
-def command_body(fields: dict[str, Any]) -> bytes:
+def _json(fields: dict[str, Any]) -> bytes:
     given = {name: field for name, field in fields.items() if field is not None}
     return json.dumps(given, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def query_of(fields: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
+def _query(fields: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
     return tuple((name, field) for name, field in fields.items() if field is not None)
 
 

@@ -1,5 +1,6 @@
 """Calls of a vendor's own webhooks, and what a receiver does with a delivery before it believes a word of it."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cellwallet.client.calls import Call, Reply, command_body, query_of
+from cellwallet.client.calls import Call, Reply
 from contract.values import value
 from contract.webhooks import EventAnswer, SignatureMustFitError, check_signature
 
@@ -87,8 +88,8 @@ def create_webhook(url: str, *, kinds: Sequence[str] | None = None) -> Call[Webh
     The one call that has no id to recognise its repetition by: an answer that was lost on its way may leave a webhook
     behind that nobody knows the secret of. `webhooks` shows it, `delete_webhook` ends it.
     """
-    fields = {"url": url, "kinds": None if kinds is None else list(kinds)}
-    return Call(method="POST", path=_PATH, body=command_body(fields), read=_read_webhook)
+    fields = {"url": url} if kinds is None else {"url": url, "kinds": list(kinds)}
+    return Call(method="POST", path=_PATH, body=json.dumps(fields).encode(), read=_read_webhook)
 
 
 def delete_webhook(webhook_id: str) -> Call[Webhooks]:
@@ -103,7 +104,8 @@ def rotate_webhook(webhook_id: str) -> Call[Webhook]:
 
 def dead_letters(webhook_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[DeadLetterPage]:
     """Events that no attempt could deliver, the oldest first, from all cells."""
-    query = query_of({"limit": None if limit is None else str(limit), "cursor": cursor})
+    given = (("limit", None if limit is None else str(limit)), ("cursor", cursor))
+    query = tuple((name, text) for name, text in given if text is not None)
     return Call(method="GET", path=f"{_PATH}/{webhook_id}/dead_letters", query=query, read=_read_letters)
 
 

@@ -79,26 +79,11 @@ class CellProcess:
         self._admins = admin_tokens(audience=settings.audience, control_plane_keys=usable_keys(jwks))
         self._admission = Admission()
         self._lanes = self._build_lanes(database_url)
-        self._queries = Queries(
-            database_url,
-            connections_max=settings.read_pool_max,
-            wait_max_ms=settings.read_wait_max_ms,
-            statement_timeout_ms=settings.read_statement_timeout_ms,
-            connect_timeout_s=settings.connect_timeout_s,
-            tcp_user_timeout_ms=settings.tcp_user_timeout_ms,
-        )
+        self._queries = self._build_queries(database_url)
         self._control_plane = control_plane_client(
             url=settings.control_plane_url, join_token=settings.join_token.get_secret_value()
         )
-        self._configuration = ConfigurationSource(
-            cell_id=settings.id,
-            state_dir=settings.state_dir,
-            trusted_keys=public_keys_of(jwks),
-            metrics=self._metrics,
-            control_plane=self._control_plane,
-            wait_s=settings.configuration_wait_s,
-            timeout_s=settings.control_plane_timeout_s,
-        )
+        self._configuration = self._build_configuration(jwks)
         self._registrar = Registrar(
             control_plane=self._control_plane,
             describe=self._describe,
@@ -108,19 +93,7 @@ class CellProcess:
         )
         self._published_keys = PublishedKeys()
         self._limits = LimitPolicy()
-        self._sagas = Sagas(
-            cell_id=settings.id,
-            key=self._key,
-            audience=settings.audience,
-            router_url=settings.router_url,
-            database_url=database_url,
-            period_s=settings.saga_period_ms / 1_000,
-            crash_file=settings.crash_file,
-            lanes=self._lanes,
-            queries=self._queries,
-            limits=self._limits,
-            metrics=self._metrics,
-        )
+        self._sagas = self._build_sagas(database_url)
         self._checkpoints = Checkpoints(database_url, cell=settings.id, key=self._key, kept=settings.checkpoints_kept)
         self._housekeeping = housekeeping(
             database_url,
@@ -201,6 +174,45 @@ class CellProcess:
             ),
             metrics=self._metrics,
             tracing=self._tracing,
+        )
+
+    def _build_queries(self, database_url: str) -> Queries:
+        settings = self._settings
+        return Queries(
+            database_url,
+            connections_max=settings.read_pool_max,
+            wait_max_ms=settings.read_wait_max_ms,
+            statement_timeout_ms=settings.read_statement_timeout_ms,
+            connect_timeout_s=settings.connect_timeout_s,
+            tcp_user_timeout_ms=settings.tcp_user_timeout_ms,
+        )
+
+    def _build_configuration(self, jwks: dict[str, Any]) -> ConfigurationSource:
+        settings = self._settings
+        return ConfigurationSource(
+            cell_id=settings.id,
+            state_dir=settings.state_dir,
+            trusted_keys=public_keys_of(jwks),
+            metrics=self._metrics,
+            control_plane=self._control_plane,
+            wait_s=settings.configuration_wait_s,
+            timeout_s=settings.control_plane_timeout_s,
+        )
+
+    def _build_sagas(self, database_url: str) -> Sagas:
+        settings = self._settings
+        return Sagas(
+            cell_id=settings.id,
+            key=self._key,
+            audience=settings.audience,
+            router_url=settings.router_url,
+            database_url=database_url,
+            period_s=settings.saga_period_ms / 1_000,
+            crash_file=settings.crash_file,
+            lanes=self._lanes,
+            queries=self._queries,
+            limits=self._limits,
+            metrics=self._metrics,
         )
 
     def _vendor_app(self) -> Any:

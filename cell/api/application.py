@@ -65,16 +65,7 @@ def vendor_application(
     for routes in sagas.routes(readers):
         app.include_router(routes)
 
-    @app.get("/healthz", include_in_schema=False)
-    async def show_health() -> dict[str, str]:
-        return {"status": "alive", "cell": cell_id}
-
-    @app.get("/readyz", include_in_schema=False)
-    async def show_readiness() -> Response:
-        if is_ready():
-            return Response('{"status":"ready"}', media_type="application/json")
-        return Response('{"status":"not ready"}', status_code=503, media_type="application/json")
-
+    _add_probes(app, cell_id=cell_id, is_ready=is_ready)
     document: dict[str, Any] = {}
 
     def describe() -> dict[str, Any]:
@@ -97,6 +88,18 @@ def vendor_application(
         "body_timeout_ms": body_timeout_ms,
     }
     return WalletRoutes(BulkRoute(rest, **lean), queries=queries, **lean)
+
+
+def _add_probes(app: FastAPI, *, cell_id: str, is_ready: Callable[[], bool]) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def show_health() -> dict[str, str]:
+        return {"status": "alive", "cell": cell_id}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def show_readiness() -> Response:
+        if is_ready():
+            return Response('{"status":"ready"}', media_type="application/json")
+        return Response('{"status":"not ready"}', status_code=503, media_type="application/json")
 
 
 class _Told:

@@ -156,6 +156,13 @@ def peer_routes(*, peers: Peers, queries: Queries, store: SagaStore, policy: Lim
         )
         return await peers.decide(request, command)
 
+    _add_leg_routes(router, peers=peers, queries=queries, store=store, policy=policy)
+    return router
+
+
+def _add_leg_routes(
+    router: APIRouter, *, peers: Peers, queries: Queries, store: SagaStore, policy: LimitPolicy
+) -> None:
     @router.post("/v1/wallets/{wallet_id}/group_legs")
     async def prepare_leg(request: Request, wallet_id: IdInPath) -> Response:
         cell_id = peers.verify(request)
@@ -205,8 +212,6 @@ def peer_routes(*, peers: Peers, queries: Queries, store: SagaStore, policy: Lim
             detail = f"Wallet {wallet_id} has started no group {group_id}."
             raise ProblemRaised(Problem(reason=Reason.TRANSACTION_MUST_EXIST, detail=detail))
         return {"state": group.state}
-
-    return router
 
 
 def _receipt_of(recorded: Recorded) -> dict[str, Any]:

@@ -9,12 +9,14 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import httpcore
 
 from contract.webhooks import is_public, url_flaw
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 CONNECTIONS_MAX = 100
 KEPT_CONNECTIONS_MAX = 20
@@ -30,16 +32,16 @@ class AddressMustBePublicError(OSError):
 class Endpoint:
     """Shared by all deliveries of a process."""
 
-    def __init__(self, *, timeout_s: float, may_be_local: bool, trusted: ssl.SSLContext | None = None) -> None:
-        """`trusted` = whose certificates count; None = those of the machine."""
+    def __init__(self, *, timeout_s: float, may_be_local: bool, resolve: Resolve | None = None) -> None:
+        """`resolve` = names to addresses; None = as the machine does it."""
         self.timeout_s = timeout_s
         self._may_be_local = may_be_local
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=trusted or ssl.create_default_context(),
+            ssl_context=ssl.create_default_context(),
             max_connections=CONNECTIONS_MAX,
             max_keepalive_connections=KEPT_CONNECTIONS_MAX,
             keepalive_expiry=KEPT_S,
-            network_backend=_Guarded(may_be_local=may_be_local),
+            network_backend=_Guarded(may_be_local=may_be_local, resolve=resolve or _resolved),
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
@@ -69,8 +71,9 @@ class Endpoint:
 class _Guarded(httpcore.AsyncNetworkBackend):
     """Resolves, looks, and connects to what it has looked at."""
 
-    def __init__(self, *, may_be_local: bool) -> None:
+    def __init__(self, *, may_be_local: bool, resolve: Resolve) -> None:
         self._may_be_local = may_be_local
+        self._resolve = resolve
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -90,11 +93,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        addresses = await self._resolve(host, port)
         if not self._may_be_local and not all(is_public(ipaddress.ip_address(one)) for one in addresses):
             raise AddressMustBePublicError(f"{host} resolves to an address that is not public")
         return addresses
@@ -104,6 +103,14 @@ class _Guarded(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def _resolved(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise httpcore.ConnectError(f"{host} cannot be resolved") from error
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
 def _authority(url: str) -> str:

@@ -339,14 +339,3 @@ async def test_a_webhook_that_is_gone_takes_its_deliveries_along(
     await side.rounds()
     assert database.count("webhook_deliveries") == database.count("webhook_lines") == 0
     assert receiver.got == []
-
-
-async def test_an_address_is_looked_at_when_it_is_connected_to(receiver: Receiver) -> None:
-    """A public name that resolves to this machine; over https, as it must be."""
-    strict, lax = (Endpoint(timeout_s=2.0, may_be_local=local) for local in (False, True))
-    inward = f"https://localhost.localtest.invalid:{receiver.port}/"
-    assert "URL must not lead" in str(await strict.send("https://127.0.0.1/", {}, b""))
-    assert "cannot be resolved" in str(await strict.send(inward, {}, b""))
-    assert await lax.send(receiver.url, {}, b"{}") is None
-    for endpoint in (strict, lax):
-        await endpoint.close()

@@ -26,7 +26,7 @@ from cell.ledger.invariants import (
 from cell.ledger.posting import NO_CURRENCY
 from cell.store import arrays
 from cell.store.checkpoint_audit import check_checkpoints
-from cell.store.saga_audit import check_groups, check_set_aside, check_transfers, find_stuck, holds_of
+from cell.store.saga_audit import check_groups, check_set_aside, check_transfers, find_stuck, holds_of, on_its_way
 from contract.chain import CanonicalEntry
 from contract.signing import PublicKeys
 from contract.values import value
@@ -139,7 +139,7 @@ class AuditReport:
     cell: str
     checked: dict[str, int]
     totals: dict[str, dict[str, Any]]
-    """Per currency: Σ of the wallets, and of each system account."""
+    """Per currency: Σ of the wallets, and of each system account; and what may be between this cell and others."""
     findings: tuple[Finding, ...]
     duration_s: float
 
@@ -265,6 +265,9 @@ async def _check_trial_balance(snapshot: _Snapshot, *, is_full: bool) -> dict[st
     for currency, account, total in await _all(snapshot, ACCOUNTS):
         empty = {"wallets": 0, "wallet_count": 0, "accounts": {}}
         totals.setdefault(currency, empty)["accounts"][account] = int(total)
+    for currency, amount in (await on_its_way(snapshot)).items():
+        if currency in totals:
+            totals[currency]["on_its_way"] = amount
     for currency, total in totals.items():
         snapshot.find("L5", f"trial balance {currency}", 0, total["wallets"] + sum(total["accounts"].values()))
     if is_full:

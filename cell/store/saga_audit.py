@@ -94,6 +94,10 @@ FROM holds WHERE state = 'open' AND expires_at < now() - make_interval(secs => %
 LIMIT 100
 """
 
+SENT_AWAY = "SELECT currency, sum(amount)::text FROM transfers WHERE state = 'in_transit' GROUP BY currency"
+
+UNFINISHED = "SELECT currency, legs FROM groups WHERE state = 'confirmed' AND NOT is_finished"
+
 _HOLD_AFTER = {"confirmed": "captured", "cancelled": "released"}
 
 
@@ -219,6 +223,16 @@ def _known(state: str, states: Container[Any]) -> str:
 
 def _verdict(is_contrary: bool) -> str:  # noqa: FBT001 - the fact itself
     return "otherwise" if is_contrary else "as decided"
+
+
+async def on_its_way(audit: Audit) -> dict[str, int]:
+    """Per currency the most that may be between cells: open transfers, and legs that have yet to follow."""
+    sums: defaultdict[str, int] = defaultdict(int)
+    for currency, amount in await _all(audit, SENT_AWAY):
+        sums[currency] += int(amount)
+    for currency, legs in await _all(audit, UNFINISHED):
+        sums[currency] += sum(abs(leg[1]) for leg in _legs_of(legs) if leg[2] != "confirmed")
+    return sums
 
 
 async def find_stuck(audit: Audit, *, older_s: float) -> None:

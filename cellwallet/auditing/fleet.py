@@ -39,6 +39,8 @@ class CurrencyTotals(_Read):
 
     wallets: int
     accounts: dict[str, int] = {}
+    on_its_way: int = 0
+    """The most that may be between this cell and others: open transfers, and legs that have yet to follow."""
 
 
 class CellAudit(_Read):
@@ -71,6 +73,10 @@ UnitFaults = dict[int, tuple[Verdict, ...]]
 
 MIGRATED = "migrated"
 """The account that carries moved wallets' sums between cells; zero over the fleet when no move is under way."""
+
+
+IN_TRANSIT = "in_transit"
+"""The account of money between two cells; over the fleet no more than what the cells know to be on its way."""
 
 
 def ownership_findings(
@@ -135,6 +141,30 @@ def migrated_findings(audits: Iterable[CellAudit]) -> list[Finding]:
         )
         for currency, total in sorted(sums.items())
         if total != 0
+    ]
+
+
+def in_transit_findings(audits: Iterable[CellAudit]) -> list[Finding]:
+    """What left one cell arrived in another or is known to be open; nothing is open, nothing is between cells.
+
+    Only meant with an answer of every cell. The cells' snapshots are not of one instant, so what has just been sent or
+    received may show once; what is lost shows in every look.
+    """
+    sums: dict[str, int] = defaultdict(int)
+    open_sums: dict[str, int] = defaultdict(int)
+    for audit in audits:
+        for currency, totals in audit.totals.items():
+            sums[currency] += totals.accounts.get(IN_TRANSIT, 0)
+            open_sums[currency] += totals.on_its_way
+    return [
+        Finding(
+            check="totals",
+            subject=f"{currency}, account {IN_TRANSIT} over all cells",
+            expected=f"within {open_sums[currency]} of 0" if open_sums[currency] else "0",
+            found=str(total),
+        )
+        for currency, total in sorted(sums.items())
+        if abs(total) > open_sums[currency]
     ]
 
 

@@ -18,6 +18,7 @@ from cellwallet.auditing.fleet import (
     cell_findings,
     findings_of,
     fleet_totals,
+    in_transit_findings,
     lasting,
     migrated_findings,
     totals_findings,
@@ -69,9 +70,10 @@ def audit(
     try:
         audits, unreachable = _audits(fleet, cells=len(stack.cells), full=full)
         ownership = _ownership(fleet)
+        in_transit = [] if unreachable else _in_transit(fleet, audits)
     finally:
         fleet.close()
-    findings = [*unreachable, *_money_findings(audits, ownership.directory), *ownership.findings]
+    findings = [*unreachable, *_money_findings(audits, ownership.directory), *in_transit, *ownership.findings]
     if as_json:
         print_json(_document(audits, ownership, findings))
     else:
@@ -115,6 +117,20 @@ def _ownership(fleet: Fleet) -> _Ownership:
         if not faults:
             break
     return _Ownership(units=units, directory=directory, findings=findings_of(faults or {}))
+
+
+def _in_transit(fleet: Fleet, audits: list[CellAudit]) -> list[Finding]:
+    """What is between cells without being on its way, in every one of several looks."""
+    findings = in_transit_findings(audits)
+    for _ in range(1, LOOKS_MAX):
+        if not findings:
+            break
+        time.sleep(LOOK_AGAIN_S)
+        answers = list(fleet.audits(full=False))
+        seen = [answer for answer in answers if isinstance(answer, CellAudit)]
+        if len(seen) == len(answers):
+            findings = in_transit_findings(seen)
+    return findings
 
 
 def _money_findings(audits: list[CellAudit], directory: DirectoryDocument | None) -> Iterator[Finding]:

@@ -114,6 +114,7 @@ async def test_what_nobody_touched_is_clean(robbed: CellDatabase) -> None:
         "groups": 5,
     }
     assert "XXX" not in report.totals
+    assert report.totals["EUR"]["on_its_way"] == 1 + 3  # what was sent, and the leg of FAR that was not told yet
 
 
 HOLD = "UPDATE holds SET {change} WHERE hold_id = '{name}'"

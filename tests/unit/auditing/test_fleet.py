@@ -11,6 +11,7 @@ from cellwallet.auditing.fleet import (
     cell_findings,
     findings_of,
     fleet_totals,
+    in_transit_findings,
     lasting,
     migrated_findings,
     ownership_findings,
@@ -178,6 +179,27 @@ def test_what_moved_out_of_one_cell_moved_into_another() -> None:
     into = _audit("cell-2", totals={"EUR": {"wallets": 70, "accounts": {"migrated": -70}}})
     assert migrated_findings([out, into]) == []
     assert [finding.found for finding in migrated_findings([out])] == ["70"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "received", "is_open", "found"),
+    [
+        (0, 0, 0, []),
+        (70, 70, 0, []),
+        (70, 0, 70, []),
+        (70, 70, 70, []),
+        (70, 0, 69, ["70"]),
+        (70, 69, 0, ["1"]),
+        (0, 1, 0, ["-1"]),
+        (0, 10, 10, []),  # the creditors of a group have followed, its debtors have not
+    ],
+)
+def test_what_left_one_cell_is_in_another_or_on_its_way(
+    sent: int, received: int, is_open: int, found: list[str]
+) -> None:
+    out = _audit("cell-1", totals={"EUR": {"wallets": -sent, "accounts": {"in_transit": sent}, "on_its_way": is_open}})
+    into = _audit("cell-2", totals={"EUR": {"wallets": received, "accounts": {"in_transit": -received}}})
+    assert [finding.found for finding in in_transit_findings([out, into])] == found
 
 
 def test_a_cells_findings_are_passed_on_exactly() -> None:

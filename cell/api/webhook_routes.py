@@ -62,13 +62,6 @@ def webhook_routes(
 
     Owner = Annotated[Principal, Depends(owner)]  # noqa: N806 - a type
 
-    def must_be_of(principal: Principal, webhook_id: str) -> None:
-        current = configuration()
-        known = () if current is None else current.webhooks
-        if not any(one.id == webhook_id and one.vendor_id == principal.vendor_id for one in known):
-            detail = f"There is no webhook {webhook_id}."
-            raise ProblemRaised(Problem(reason=Reason.WEBHOOK_MUST_EXIST, detail=detail))
-
     @router.get(
         "/v1/webhooks/{webhook_id}/dead_letters",
         response_model=DeadLettersAnswer,
@@ -82,7 +75,7 @@ def webhook_routes(
     ) -> Response:
         """The oldest first; at the router those of all cells."""
         after = None if cursor is None else _place(cursor)
-        must_be_of(principal, webhook_id)
+        _must_be_of(principal, webhook_id, configuration())
         rows = await letters.page(webhook_id=webhook_id, vendor_id=principal.vendor_id, after=after, limit=limit + 1)
         shown = [_letter(row, cell_id=cell_id) for row in rows[:limit]]
         following = letter_cursor(shown[-1]) if len(rows) > limit else None
@@ -94,11 +87,18 @@ def webhook_routes(
         summary="Send the dead letters again",
     )
     async def redeliver(webhook_id: WebhookIdInPath, principal: Owner) -> Response:
-        must_be_of(principal, webhook_id)
+        _must_be_of(principal, webhook_id, configuration())
         count = await letters.redeliver(webhook_id=webhook_id, vendor_id=principal.vendor_id)
         return _json({"redelivered": count})
 
     return router
+
+
+def _must_be_of(principal: Principal, webhook_id: str, current: CellConfiguration | None) -> None:
+    known = () if current is None else current.webhooks
+    if not any(one.id == webhook_id and one.vendor_id == principal.vendor_id for one in known):
+        detail = f"There is no webhook {webhook_id}."
+        raise ProblemRaised(Problem(reason=Reason.WEBHOOK_MUST_EXIST, detail=detail))
 
 
 def _letter(row: DeadLetter, *, cell_id: str) -> dict[str, Any]:

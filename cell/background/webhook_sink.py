@@ -25,14 +25,15 @@ class WebhookSink:
         self._cell_id = cell_id
         self._store = store
         self._configuration = configuration
+        self._told_version = 0
         self._webhooks: tuple[Webhook, ...] = ()
 
     async def is_listening(self) -> bool:
         configuration = self._configuration()
-        if configuration is None:
-            self._webhooks = await self._store.known()
-        else:
-            self._webhooks = await self._store.learn(configuration.webhooks, version=configuration.version)
+        if configuration is not None and configuration.version != self._told_version:
+            await self._store.learn(configuration.webhooks, version=configuration.version)
+            self._told_version = configuration.version
+        self._webhooks = await self._store.known()
         return bool(self._webhooks)
 
     async def take(self, told: Sequence[Line]) -> Sequence[NewDelivery]:

@@ -86,8 +86,8 @@ class DeliveryStore:
     def __init__(self, connection: EventConnection) -> None:
         self._connection = connection
 
-    async def learn(self, webhooks: tuple[Webhook, ...], *, version: int) -> tuple[Webhook, ...]:
-        """The webhooks of the newest configuration that any process of the cell has told of.
+    async def learn(self, webhooks: tuple[Webhook, ...], *, version: int) -> None:
+        """Keep the webhooks of the newest configuration that any process of the cell has told of.
 
         So a holder with an old configuration does not pass over the events of a vendor that it has not heard of.
         """
@@ -95,7 +95,6 @@ class DeliveryStore:
             document = _WEBHOOKS.dump_json(webhooks).decode()
             if (await connection.execute(LEARN, (version, document))).rowcount == 1:
                 await _forget(connection, [one.id for one in webhooks])
-        return await self.known()
 
     async def known(self) -> tuple[Webhook, ...]:
         async with self._connection.taken() as connection:

@@ -9,6 +9,8 @@ What may happen in business is returned (`Refused`); what failed is raised, clas
 Calls are repeated where that is safe, always with the same transaction_id (exchange.py).
 """
 
+from cellwallet.client import calls, holds
+from cellwallet.client.bulk import BulkOutcome
 from cellwallet.client.clients import AsyncClient, Client
 from cellwallet.client.errors import (
     CallerMustActError,
@@ -18,6 +20,7 @@ from cellwallet.client.errors import (
     TryAgainLaterError,
 )
 from cellwallet.client.exchange import Retries
+from cellwallet.client.holds import Hold, HoldPage
 from cellwallet.client.results import (
     Balance,
     Entry,
@@ -46,6 +49,7 @@ from contract.ids import wallet_id_of
 __all__ = [
     "AsyncClient",
     "Balance",
+    "BulkOutcome",
     "CallFailedError",
     "CallerMustActError",
     "Client",
@@ -55,6 +59,8 @@ __all__ = [
     "DeliveryMustBeGenuineError",
     "Entry",
     "EntryPage",
+    "Hold",
+    "HoldPage",
     "OperatorMustActError",
     "OwnedWallets",
     "Owner",
@@ -70,6 +76,8 @@ __all__ = [
     "Webhook",
     "Webhooks",
     "accepted",
+    "calls",
+    "holds",
     "verify_webhook",
     "wallet_id_of",
 ]

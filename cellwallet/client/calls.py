@@ -73,12 +73,12 @@ def open_wallet(
         "metadata": metadata,
     }
     wallet_id = wallet_id_of(owner_type=owner_type, owner_ref=owner_ref, kind=kind, currency=currency)
-    return Call(method="PUT", path=_wallet_path(wallet_id), body=_json(body), read=_read_opened)
+    return Call(method="PUT", path=wallet_path(wallet_id), body=_json(body), read=_read_opened)
 
 
 def wallet(wallet_id: str) -> Call[Wallet]:
     """The wallet as it is now."""
-    return Call(method="GET", path=_wallet_path(wallet_id), read=_read_wallet)
+    return Call(method="GET", path=wallet_path(wallet_id), read=_read_wallet)
 
 
 def wallets_of(
@@ -88,7 +88,7 @@ def wallets_of(
     return Call(
         method="GET",
         path=f"/v1/owners/{_segment(owner_type)}/{_segment(owner_ref)}/wallets",
-        query=_query({"currency": currency, "kind": kind}),
+        query=query_of({"currency": currency, "kind": kind}),
         read=_read_owned,
     )
 
@@ -103,7 +103,7 @@ def change(
 ) -> Call[Wallet]:
     """Change status, overdraft limit or (as a whole) metadata; needs `wallet:manage`."""
     fields = {"status": status, "overdraft_limit": overdraft_limit, "metadata": metadata}
-    return _command("PATCH", _wallet_path(wallet_id), fields, transaction_id, _read_wallet)
+    return command_call("PATCH", wallet_path(wallet_id), fields, transaction_id, _read_wallet)
 
 
 def debit(
@@ -124,7 +124,7 @@ def debit(
         "reference": reference,
         "metadata": metadata,
     }
-    return _command("POST", _wallet_path(wallet_id, "debit"), fields, transaction_id, _read_posting)
+    return command_call("POST", wallet_path(wallet_id, "debit"), fields, transaction_id, read_posting)
 
 
 def credit(
@@ -145,7 +145,7 @@ def credit(
         "reference": reference,
         "metadata": metadata,
     }
-    return _command("POST", _wallet_path(wallet_id, "credit"), fields, transaction_id, _read_posting)
+    return command_call("POST", wallet_path(wallet_id, "credit"), fields, transaction_id, read_posting)
 
 
 def reverse(
@@ -166,7 +166,7 @@ def reverse(
         "description": description,
         "metadata": metadata,
     }
-    return _command("POST", _wallet_path(wallet_id, "reverse"), fields, transaction_id, _read_posting)
+    return command_call("POST", wallet_path(wallet_id, "reverse"), fields, transaction_id, read_posting)
 
 
 def transfer(
@@ -187,15 +187,15 @@ def transfer(
         "description": description,
         "metadata": metadata,
     }
-    return _command("POST", _wallet_path(wallet_id, "transfers"), fields, transaction_id, _read_posting)
+    return command_call("POST", wallet_path(wallet_id, "transfers"), fields, transaction_id, read_posting)
 
 
 def balance(wallet_id: str, *, at: datetime | None = None) -> Call[Balance]:
     """The balance now, or as it was at a past instant."""
     return Call(
         method="GET",
-        path=_wallet_path(wallet_id, "balance"),
-        query=_query({"at": instant_text(at)}),
+        path=wallet_path(wallet_id, "balance"),
+        query=query_of({"at": instant_text(at)}),
         read=_read_balance,
     )
 
@@ -219,31 +219,31 @@ def entries_page(
         "from": instant_text(from_),
         "to": instant_text(to),
     }
-    return Call(method="GET", path=_wallet_path(wallet_id, "entries"), query=_query(fields), read=_read_entry_page)
+    return Call(method="GET", path=wallet_path(wallet_id, "entries"), query=query_of(fields), read=_read_entry_page)
 
 
 def statement(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[Statement]:
     """Opening balance, what changed it, closing balance; all of it, unless `from_` (inclusive) or `to` is given."""
     fields = {"from": instant_text(from_), "to": instant_text(to)}
-    return Call(method="GET", path=_wallet_path(wallet_id, "statement"), query=_query(fields), read=_read_statement)
+    return Call(method="GET", path=wallet_path(wallet_id, "statement"), query=query_of(fields), read=_read_statement)
 
 
 def statement_csv(wallet_id: str, *, from_: datetime | None = None, to: datetime | None = None) -> Call[bytes]:
     """The same as CSV (RFC 4180, UTF-8), byte for byte as it came."""
     fields = {"from": instant_text(from_), "to": instant_text(to)}
-    path = _wallet_path(wallet_id, "statement")
-    return Call(method="GET", path=path, query=_query(fields), read=lambda reply: reply.body, accept="text/csv")
+    path = wallet_path(wallet_id, "statement")
+    return Call(method="GET", path=path, query=query_of(fields), read=lambda reply: reply.body, accept="text/csv")
 
 
 def transaction(wallet_id: str, transaction_id: str) -> Call[Entry]:
     """The entry that decided this vendor's transaction, a refusal included."""
-    return Call(method="GET", path=_wallet_path(wallet_id, "transactions", transaction_id), read=_read_entry)
+    return Call(method="GET", path=wallet_path(wallet_id, "transactions", transaction_id), read=_read_entry)
 
 
 def proof(wallet_id: str, *, checkpoint: int | None = None) -> Call[Document]:
     """How the wallet stood in a checkpoint, or in the newest, and that it did: to be verified (history.py)."""
-    query = _query({"checkpoint": "latest" if checkpoint is None else str(checkpoint)})
-    return Call(method="GET", path=_wallet_path(wallet_id, "proof"), query=query, read=_read_document)
+    query = query_of({"checkpoint": "latest" if checkpoint is None else str(checkpoint)})
+    return Call(method="GET", path=wallet_path(wallet_id, "proof"), query=query, read=_read_document)
 
 
 def checkpoints_page(
@@ -255,7 +255,7 @@ def checkpoints_page(
 ) -> Call[Document]:
     """One page of what a cell has signed; without a name, of any cell that answers."""
     fields = {"cell": cell, "order": order, "limit": None if limit is None else str(limit), "cursor": cursor}
-    return Call(method="GET", path="/v1/checkpoints", query=_query(fields), read=_read_document)
+    return Call(method="GET", path="/v1/checkpoints", query=query_of(fields), read=_read_document)
 
 
 def keys() -> Call[Document]:
@@ -277,7 +277,7 @@ def instant_text(instant: datetime | None) -> str | None:
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _command(
+def command_call(
     method: Literal["POST", "PATCH"],
     path: str,
     fields: dict[str, Any],
@@ -289,7 +289,7 @@ def _command(
     return Call(method=method, path=path, body=body, transaction_id=sent_id, read=read)
 
 
-def _wallet_path(wallet_id: str, *below: str) -> str:
+def wallet_path(wallet_id: str, *below: str) -> str:
     return "/".join(("/v1/wallets", *map(_segment, (wallet_id, *below))))
 
 
@@ -304,7 +304,7 @@ def _json(fields: dict[str, Any]) -> bytes:
     return json.dumps(given, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _query(fields: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
+def query_of(fields: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
     return tuple((name, field) for name, field in fields.items() if field is not None)
 
 
@@ -328,7 +328,7 @@ def _read_opened(reply: Reply) -> Wallet:
     return dataclasses.replace(read, replayed=reply.status == 200, cell=reply.cell)
 
 
-def _read_posting(reply: Reply) -> Posting:
+def read_posting(reply: Reply) -> Posting:
     read = _POSTING.validate_json(reply.body)
     return dataclasses.replace(read, replayed=reply.is_replay, cell=reply.cell)
 

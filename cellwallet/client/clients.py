@@ -8,18 +8,19 @@ connections (about 400 requests/s at 32), so a program that wants volume gives e
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 import httpx
 
-from cellwallet.client import calls
+from cellwallet.client import calls, holds
 from cellwallet.client import webhooks as hooks
+from cellwallet.client.bulk import BulkExchange, BulkOutcome, bulk_exchange
 from cellwallet.client.calls import Call, Reply
-from cellwallet.client.exchange import Exchange, NoReply, Pause, Retries, Send, Told, exchange
-from cellwallet.client.results import Entry, Refused, accepted
+from cellwallet.client.exchange import Exchange, NoReply, Pause, Retries, Send, Step, Told, exchange
+from cellwallet.client.results import Entry, Posting, Refused, accepted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +69,12 @@ class _VendorCalls:
     credit = _Method(calls.credit)
     reverse = _Method(calls.reverse)
     transfer = _Method(calls.transfer)
+    place_hold = _Method(holds.place_hold)
+    capture = _Method(holds.capture)
+    release = _Method(holds.release)
+    extend = _Method(holds.extend)
+    hold = _Method(holds.hold)
+    holds_page = _Method(holds.holds_page)
     balance = _Method(calls.balance)
     entries_page = _Method(calls.entries_page)
     statement = _Method(calls.statement)
@@ -116,12 +123,25 @@ class Client(_VendorCalls):
 
         """
         steps = _start(call, self._token, self._retries, self._monotonic_s)
+        return self._walk(steps)
+
+    def bulk(self, asked: Sequence[Call[Posting]]) -> list[BulkOutcome]:
+        """The outcome of each call, in order; a failure of one stands in its place.
+
+        Raises:
+            CallFailedError: nothing is known of any of them.
+            ValueError: one cannot be part of a bulk request.
+
+        """
+        return self._walk(_start_bulk(asked, self._token, self._retries, self._monotonic_s))
+
+    def _walk(self, steps: Generator[Step, Told, T]) -> T:
         told: Told = None
         while True:
             try:
                 step = steps.send(told)
             except StopIteration as end:
-                outcome: T | Refused = end.value
+                outcome: T = end.value
                 return outcome
             match step:
                 case Send():
@@ -202,12 +222,19 @@ class AsyncClient(_VendorCalls):
 
         """
         steps = _start(call, self._token, self._retries, self._monotonic_s)
+        return await self._walk(steps)
+
+    async def bulk(self, asked: Sequence[Call[Posting]]) -> list[BulkOutcome]:
+        """As `Client.bulk`."""
+        return await self._walk(_start_bulk(asked, self._token, self._retries, self._monotonic_s))
+
+    async def _walk(self, steps: Generator[Step, Told, T]) -> T:
         told: Told = None
         while True:
             try:
                 step = steps.send(told)
             except StopIteration as end:
-                outcome: T | Refused = end.value
+                outcome: T = end.value
                 return outcome
             match step:
                 case Send():
@@ -264,6 +291,12 @@ class AsyncClient(_VendorCalls):
 
 def _start(call: Call[T], token: Callable[[], str], retries: Retries, monotonic_s: Callable[[], float]) -> Exchange[T]:
     return exchange(call, token=token, retries=retries, monotonic_s=monotonic_s, jitter=random.random)
+
+
+def _start_bulk(
+    asked: Sequence[Call[Posting]], token: Callable[[], str], retries: Retries, monotonic_s: Callable[[], float]
+) -> BulkExchange:
+    return bulk_exchange(asked, token=token, retries=retries, monotonic_s=monotonic_s, jitter=random.random)
 
 
 def _source(token: str | Callable[[], str]) -> Callable[[], str]:

@@ -84,7 +84,7 @@ Exchange = Generator[Step, Told, T | Refused]
 
 
 @value
-class _Again:
+class Again:
     """Why an attempt may be repeated."""
 
     detail: str
@@ -111,12 +111,12 @@ def exchange(
     while True:
         left_s = ends_at_s - monotonic_s()
         told = yield _send(call, token(), min(left_s, retries.attempt_deadline_s))
-        judged = _judge(call, told)
-        if not isinstance(judged, _Again):
+        judged = judge(call, told)
+        if not isinstance(judged, Again):
             return judged
-        wait_s = judged.retry_after_s + jitter() * _backoff_s(retries, attempt)
+        wait_s = judged.retry_after_s + jitter() * backoff_s(retries, attempt)
         if attempt >= retries.attempts_max or monotonic_s() + wait_s >= ends_at_s:
-            raise _given_up(call, judged, attempt)
+            raise given_up(call, judged, attempt)
         yield Pause(seconds=wait_s)
         attempt += 1
 
@@ -136,16 +136,16 @@ def _send(call: Call[Any], token: str, deadline_s: float) -> Send:
     )
 
 
-def _backoff_s(retries: Retries, attempt: int) -> float:
+def backoff_s(retries: Retries, attempt: int) -> float:
     return min(retries.wait_max_s, retries.wait_first_s * 2.0 ** (attempt - 1))
 
 
-def _judge(call: Call[T], told: Told) -> T | Refused | _Again:
+def judge(call: Call[T], told: Told) -> T | Refused | Again:
     match told:
         case None:
             raise TypeError("an attempt must be answered with a Reply or NoReply")
         case NoReply(detail=detail):
-            return _Again(detail=detail)
+            return Again(detail=detail)
         case Reply(status=200 | 201 | 202):
             return _result(call, told)
         case _:
@@ -162,20 +162,18 @@ def _result(call: Call[T], reply: Reply) -> T:
         ) from error
 
 
-def _judge_problem(call: Call[Any], reply: Reply) -> Refused | _Again:
+def _judge_problem(call: Call[Any], reply: Reply) -> Refused | Again:
     problem = problem_of(reply)
     if problem is None:
         if reply.status in PROXY_STATUSES:
-            return _Again(detail=f"answer {reply.status} from a proxy", retry_after_s=_retry_after_s(reply))
+            return Again(detail=f"answer {reply.status} from a proxy", retry_after_s=_retry_after_s(reply))
         raise OperatorMustActError(
             f"{call.method} {call.path}: answer {reply.status} without a problem document, "
             f"request {reply.headers.get(REQUEST_ID.lower(), 'without an id')}",
             transaction_id=call.transaction_id,
         )
     if problem.retry == "same_id" and problem.status in RETRYABLE_STATUSES:
-        return _Again(
-            detail=f"{problem.reason}: {problem.detail}", retry_after_s=_retry_after_s(reply), problem=problem
-        )
+        return Again(detail=f"{problem.reason}: {problem.detail}", retry_after_s=_retry_after_s(reply), problem=problem)
     if is_refusal(problem):
         return Refused(
             reason=problem.reason,
@@ -207,7 +205,7 @@ def _failure(call: Call[Any], problem: Problem) -> CallFailedError:
     return kind(text, problem=problem, transaction_id=call.transaction_id)
 
 
-def _given_up(call: Call[Any], again: _Again, attempts: int) -> TryAgainLaterError:
+def given_up(call: Call[Any], again: Again, attempts: int) -> TryAgainLaterError:
     return TryAgainLaterError(
         f"{call.method} {call.path}: given up after {attempts} attempt{'s' if attempts > 1 else ''}: {again.detail}",
         problem=again.problem,

@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydantic import BaseModel
 
-from cellwallet.client import AsyncClient, Client, calls
+from cellwallet.client import AsyncClient, Client, calls, holds
 from contract import bodies
 from contract.ids import is_canonical_uuid, wallet_id_of
 
 WALLET = "0190a0b0-0000-7000-8000-000000000001"
 ORIGINAL = "0190a0b0-0000-7000-8000-000000000002"
+
+HELPERS = {"instant_text", "command_call", "wallet_path", "query_of", "read_posting"}
+"""What the modules of calls share."""
 
 COMMANDS: list[tuple[calls.Call[object], str, type[BaseModel]]] = [
     (
@@ -34,6 +37,10 @@ COMMANDS: list[tuple[calls.Call[object], str, type[BaseModel]]] = [
         bodies.ReverseBody,
     ),
     (calls.transfer(WALLET, to_wallet_id=ORIGINAL, amount=5, currency="EUR"), "POST", bodies.TransferBody),
+    (holds.place_hold(WALLET, amount=5, currency="EUR", expires_in_s=9), "POST", bodies.PlaceHoldBody),
+    (holds.capture(WALLET, ORIGINAL, amount=5, final=False), "POST", bodies.CaptureBody),
+    (holds.release(WALLET, ORIGINAL), "POST", bodies.TransactionBody),
+    (holds.extend(WALLET, ORIGINAL, expires_in_s=9), "POST", bodies.ExtendBody),
 ]
 
 
@@ -100,8 +107,9 @@ def test_what_is_no_json_never_leaves(metadata: dict[str, object]) -> None:
 def test_both_clients_have_every_call_under_its_own_signature() -> None:
     functions = {
         name: function
-        for name, function in inspect.getmembers(calls, inspect.isfunction)
-        if not name.startswith("_") and function.__module__ == calls.__name__ and name != "instant_text"
+        for module in (calls, holds)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__ and name not in HELPERS
     }
     assert "debit" in functions
     with Client("http://127.0.0.1:1", "token") as blocking:

@@ -12,6 +12,8 @@ from cellwallet.client import (
     ConflictError,
     Entry,
     EntryPage,
+    Hold,
+    HoldPage,
     OwnedWallets,
     Owner,
     Posting,
@@ -36,6 +38,8 @@ FROM_HEADERS = {"replayed", "cell"}
         (Posting, answers.PostingAnswer),
         (Entry, answers.EntryAnswer),
         (EntryPage, answers.EntriesAnswer),
+        (Hold, answers.HoldAnswer),
+        (HoldPage, answers.HoldsAnswer),
         (Statement, answers.StatementAnswer),
     ],
 )

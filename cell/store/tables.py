@@ -46,7 +46,7 @@ def _id() -> Uuid[str]:
     return Uuid(as_uuid=False)
 
 
-_SOON = text("clock_timestamp() + interval '10 seconds'")
+_SOON = text("now() + interval '10 seconds'")
 """When a loop looks at what a request has begun: it is finished within the request as a rule."""
 
 

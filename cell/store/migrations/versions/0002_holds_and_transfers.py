@@ -53,7 +53,7 @@ CREATE TABLE transfers (
     details text,
     sent_at timestamptz NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp() + interval '10 seconds',
+    next_attempt_at timestamptz NOT NULL DEFAULT now() + interval '10 seconds',
     PRIMARY KEY (wallet_id, vendor_id, transaction_id)
 );
 CREATE INDEX transfers_open ON transfers (next_attempt_at) WHERE state = 'in_transit';
@@ -71,7 +71,7 @@ CREATE TABLE groups (
     started_at timestamptz NOT NULL,
     decide_by timestamptz NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp() + interval '10 seconds',
+    next_attempt_at timestamptz NOT NULL DEFAULT now() + interval '10 seconds',
     PRIMARY KEY (wallet_id, vendor_id, transaction_id)
 );
 CREATE INDEX groups_open ON groups (next_attempt_at) WHERE NOT is_finished;

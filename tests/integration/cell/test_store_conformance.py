@@ -5,6 +5,7 @@ import copy
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from cell_databases import CellDatabases
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from ledger_book import Book
 
 from cell.commit import commit
-from cell.ledger.commands import Command, OpenWallet, SendTransfer
+from cell.ledger.commands import Command, OpenWallet, PlaceHold, PrepareLeg, SendTransfer, StartGroup
 from cell.ledger.decide import decide
 from cell.ledger.footprint import Footprint, footprint, key_of, original_key_of, union
+from cell.ledger.limits import DAY_US, Caps
 from cell.ledger.model import Exile, UnitState
-from cell.ledger.outcomes import Accepted, Changes, Outcome, Refused, Replayed
+from cell.ledger.outcomes import Accepted, Changes, Marked, Outcome, Refused, Rejected, Replayed
 from cell.ledger.view import Loaded, View
 from cell.ports import LedgerSession, StoreBusyError, StoreLostError, StoreRefusedError
 from contract.ids import WalletId, wallet_id_of
@@ -272,6 +274,119 @@ async def test_giving_up_twice_harms_nobody(session: LedgerSession, book: Book) 
     assert isinstance((await do(session, book.opening("alice")))[0], Accepted)
 
 
+# Rows that only some commands touch.
+
+
+async def test_holds_are_loaded_as_they_were_left(session: LedgerSession, book: Book) -> None:
+    hold, gone = book.hold(ALICE, 30, expires_in_s=60), book.hold(ALICE, 20)
+    await do(session, book.opening("alice"), book.credit(ALICE, 100), hold, gone)
+    outcomes = await do(session, book.capture(hold, 10, is_final=False), book.extend(hold, 90), book.release(gone))
+    last = {one.key: one for outcome in outcomes if isinstance(outcome, Accepted) for one in outcome.changes.holds}
+    loaded = await look(session, book.capture(hold), book.release(gone), book.release(book.hold(ALICE, 1)))
+    assert loaded.holds == last
+    assert sorted((one.state, one.captured, one.remaining) for one in last.values()) == [
+        ("open", 10, 20),
+        ("released", 0, 0),
+    ]
+    assert loaded.wallets[ALICE].held == 20
+
+
+async def test_a_transfer_and_its_room_end_without_an_entry(
+    session: LedgerSession, store: StoreUnderTest, book: Book
+) -> None:
+    """Marked changes write no entry; a batch may hold nothing else, and other wallets' entries too."""
+    store.set_unit(slot_of(BOB), "moved", epoch=2, peer_cell="cell-b")
+    sent, other = book.transfer(ALICE, BOB, 30, details='{"description":"rent"}'), book.transfer(ALICE, BOB, 5)
+    (_, _, accepted, _) = await do(session, book.opening("alice"), book.credit(ALICE, 100), sent, other)
+    assert isinstance(accepted, Accepted)
+    before = await look(session, book.settle(sent), book.settle(other))
+    assert before.transfers[key_of(sent)] == accepted.changes.transfers[0]
+    assert before.wallets[ALICE].pinned == 35
+    (settled,) = await do(session, book.settle(sent))
+    assert isinstance(settled, Marked)
+    (again, _, _) = await do(session, book.settle(sent), book.settle(other), book.credit(ALICE, 1))
+    assert isinstance(again, Marked)
+    after = await look(session, book.settle(sent), book.settle(other))
+    assert {one.state for one in after.transfers.values()} == {"settled"}
+    assert {one.details for one in after.transfers.values()} == {None}
+    assert (after.wallets[ALICE].pinned, after.wallets[ALICE].seq) == (0, 5)
+    assert [kind for _, kind, _, _ in store.entries_of(ALICE)][2:] == ["transfer_out", "transfer_out", "credit"]
+
+
+async def test_a_refund_comes_back(session: LedgerSession, store: StoreUnderTest, book: Book) -> None:
+    store.set_unit(slot_of(BOB), "moved", epoch=2, peer_cell="cell-b")
+    sent = book.transfer(ALICE, BOB, 30)
+    await do(session, book.opening("alice"), book.credit(ALICE, 100), sent, book.refund(sent))
+    loaded = await look(session, book.refund(sent))
+    assert loaded.transfers[key_of(sent)].state == "refunded"
+    assert (loaded.wallets[ALICE].balance, loaded.wallets[ALICE].pinned) == (100, 0)
+    assert store.account_totals() == {("clearing:acme", "EUR"): -100, ("in_transit", "EUR"): 0}
+
+
+async def test_groups_are_loaded_as_they_were_left(session: LedgerSession, store: StoreUnderTest, book: Book) -> None:
+    store.set_unit(slot_of(BOB), "moved", epoch=2, peer_cell="cell-b")
+    group = book.group([(ALICE, -30), (BOB, 30)])
+    await do(session, book.opening("alice"), book.credit(ALICE, 100), group)
+    for command in (book.decide_group(group, prepared=[BOB]), book.mark(group, BOB)):
+        (outcome,) = await do(session, command)
+        assert isinstance(outcome, Marked)
+        loaded = await look(session, command)
+        assert tuple(loaded.groups.values()) == outcome.changes.groups
+    assert outcome.changes.groups[0].is_finished
+    assert (loaded.wallets[ALICE].balance, loaded.wallets[ALICE].held) == (70, 0)
+    ended = await look(session, book.decide_group(group))
+    assert [(one.state, one.captured) for one in ended.holds.values()] == [("captured", 30)]
+
+
+async def test_an_unopened_wallet_is_continued(session: LedgerSession, store: StoreUnderTest, book: Book) -> None:
+    """Its row is there: the opening names its owner, in a batch of its own or in the one that made the row."""
+    early, late = book.receive(book.transfer(BOB, ALICE, 5)), book.opening("alice", overdraft_limit=3)
+    (refused,) = await do(session, early)
+    assert isinstance(refused, Refused)
+    unopened = (await look(session, early)).wallets[ALICE]
+    assert (unopened.status, unopened.currency, unopened.owner_type) == ("unopened", "XXX", "")
+    (opened,) = await do(session, late)
+    assert isinstance(opened, Accepted)
+    loaded = await look(session, early, late)
+    assert loaded.wallets == {ALICE: opened.changes.wallets[0]}
+    assert (loaded.wallets[ALICE].owner_type, loaded.wallets[ALICE].currency) == ("person", "EUR")
+    assert isinstance((await do(session, early))[0], Replayed)
+    together = await do(session, book.receive(book.transfer(ALICE, BOB, 5)), book.opening("bob"), book.credit(BOB, 2))
+    assert [type(outcome) for outcome in together] == [Refused, Accepted, Accepted]
+    assert [kind for _, kind, _, _ in store.entries_of(BOB)] == ["refused", "opened", "credit"]
+    assert (await look(session, book.debit(BOB, 1))).wallets[BOB].owner_type == "person"
+
+
+async def test_two_who_refuse_for_an_absent_wallet_write_one_row(
+    connect: Connect, store: StoreUnderTest, book: Book
+) -> None:
+    first, second = await connect(), await connect()
+
+    async def ask_until_decided(session: LedgerSession, command: Command) -> Outcome:
+        while True:
+            try:
+                return (await do(session, command))[0]
+            except StoreBusyError:
+                await session.abandon()
+
+    asked = [book.receive(book.transfer(BOB, ALICE, amount)) for amount in (1, 2)]
+    outcomes = await asyncio.gather(ask_until_decided(first, asked[0]), ask_until_decided(second, asked[1]))
+    assert [type(outcome) for outcome in outcomes] == [Refused, Refused]
+    assert [seq for seq, *_ in store.entries_of(ALICE)] == [1, 2]
+
+
+async def test_daily_sums_add_up_over_batches(session: LedgerSession, book: Book) -> None:
+    caps = Caps(wallet_day_max=1_000, vendor_day_max=1_000)
+    takes = [book.debit(ALICE, 10, caps=caps), book.hold(ALICE, 20, caps=caps), book.debit(ALICE, 5)]
+    await do(session, book.opening("alice"), book.credit(ALICE, 100), *takes)
+    (last,) = await do(session, book.debit(ALICE, 3, caps=caps))
+    assert isinstance(last, Accepted)
+    loaded = await look(session, book.debit(ALICE, 1, caps=caps))
+    day = loaded.now_us // DAY_US
+    assert loaded.spent == {((ALICE, ""), day): 33, ((ALICE, "acme"), day): 33}
+    assert (await look(session, book.debit(ALICE, 1))).spent == {}
+
+
 # The same commands, the same clock: the same everything.
 
 REFS = ("alice", "bob", "carol")
@@ -286,6 +401,12 @@ steps = st.one_of(
     st.tuples(st.just("limit"), st.integers(0, 2), st.integers(0, 60)),
     st.tuples(st.sampled_from(["again", "otherwise"]), st.integers(0, 50), st.none()),
     st.tuples(st.just("freeze"), st.integers(0, 2), st.none()),
+    st.tuples(st.sampled_from(["hold", "spend", "send", "receive", "prepare"]), st.integers(0, 2), st.integers(1, 60)),
+    st.tuples(st.just("group"), st.integers(0, 8), st.integers(1, 60)),
+    st.tuples(st.sampled_from(["capture", "part", "release", "extend", "expire"]), st.integers(0, 50), st.none()),
+    st.tuples(st.sampled_from(["settle", "refund"]), st.integers(0, 50), st.none()),
+    st.tuples(st.sampled_from(["prepared", "refused", "mark"]), st.integers(0, 50), st.none()),
+    st.tuples(st.sampled_from(["confirm", "cancel"]), st.integers(0, 50), st.none()),
 )
 scripts = st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=6)
 
@@ -343,6 +464,9 @@ class _Players:
         self.refs = [f"{ref}-{example}" for ref in REFS]
         self.ids = [wallet_id_of(owner_type="person", owner_ref=ref, kind="main", currency="EUR") for ref in self.refs]
         self.asked: list[Command] = []
+        self.far = wallet_id_of(owner_type="person", owner_ref="far", kind="main", currency="EUR")
+        for store in (self.postgres, self.memory):
+            store.set_unit(slot_of(self.far), "moved", epoch=2, peer_cell="cell-b")
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -365,6 +489,8 @@ class _Players:
             return
         postgres, memory = self.sessions
         decided = await commit(postgres, commands)
+        for outcome in decided:
+            assert not isinstance(outcome, Rejected) or outcome.cause is None, outcome.cause
         self.now_us = postgres.loaded[-1].now_us
         assert await commit(memory, commands) == decided
         assert memory.loaded[-1] == postgres.loaded[-1]
@@ -375,6 +501,8 @@ class _Players:
         self.now_us = seen[0].now_us
         assert (seen[0].wallets, seen[0].recorded) == (seen[1].wallets, seen[1].recorded)
         assert seen[0].reversed_amounts == seen[1].reversed_amounts
+        for table in ("holds", "transfers", "groups", "spent"):
+            assert getattr(seen[0], table) == getattr(seen[1], table)
         for wallet_id in self.ids:
             assert self.postgres.entries_of(wallet_id) == self.memory.entries_of(wallet_id)
 
@@ -398,6 +526,15 @@ class _Players:
             case "freeze":
                 self._freeze(wallet_id)
                 return None
+            case "hold" | "spend" | "send" | "receive" | "prepare" | "group":
+                return self._taken(what, which, how)  # type: ignore[arg-type]
+            case "capture" | "part" | "release" | "extend" | "expire":
+                return self._end_of_hold(what, which)
+            case "settle" | "refund":
+                sent = self._one_of(SendTransfer, which)
+                return None if sent is None else getattr(book, what)(sent)
+            case "prepared" | "refused" | "mark" | "confirm" | "cancel":
+                return self._step_of_group(what, which)
         if not self.asked:
             return None
         before = self.asked[which % len(self.asked)]
@@ -407,6 +544,53 @@ class _Players:
             return book.reverse(before.wallet_id, before, how)  # type: ignore[arg-type]
         amount = 91 if not isinstance(before, SendTransfer) else before.amount
         return book.credit(before.wallet_id, amount, transaction_id=before.transaction_id)
+
+    def _one_of(self, kind: type[Any], which: int) -> Any:
+        mine = [command for command in self.asked if isinstance(command, kind)]
+        return mine[which % len(mine)] if mine else None
+
+    def _taken(self, what: str, which: int, amount: int) -> Command:
+        book, wallet_id = self.book, self.ids[which % 3]
+        match what:
+            case "hold":
+                return book.hold(wallet_id, amount)
+            case "spend":
+                return book.debit(wallet_id, amount, caps=Caps(wallet_day_max=100, vendor_day_max=90))
+            case "send":
+                return book.transfer(wallet_id, self.far, amount)
+            case "receive":
+                return book.receive(book.transfer(self.far, wallet_id, amount))
+            case "prepare":
+                signed = amount if amount % 2 else -amount
+                return book.prepare(book.group([(self.far, -signed), (wallet_id, signed)]), wallet_id)
+        other = self.ids[which // 3]
+        target = self.far if other == wallet_id else other
+        return book.group([(wallet_id, -amount), (target, amount)])
+
+    def _end_of_hold(self, what: str, which: int) -> Command | None:
+        hold: PlaceHold | None = self._one_of(PlaceHold, which)
+        if hold is None:
+            return None
+        if what == "part":
+            return self.book.capture(hold, 7, is_final=False)
+        end: Command = getattr(self.book, what)(hold)
+        return end
+
+    def _step_of_group(self, what: str, which: int) -> Command | None:
+        book, prepared = self.book, self._one_of(PrepareLeg, which)
+        if what in {"confirm", "cancel"} and prepared is not None:
+            group = book.group([(self.far, -1), (prepared.wallet_id, 1)], group_id=prepared.transaction_id)
+            end: Command = getattr(book, what)(group, prepared.wallet_id)
+            return end
+        group = self._one_of(StartGroup, which)
+        if group is None:
+            return None
+        match what:
+            case "prepared":
+                return book.decide_group(group, prepared=[self.far])
+            case "refused":
+                return book.decide_group(group, refused=[(self.far, "wallet_must_be_active")])
+        return book.mark(group, self.far)
 
     def _freeze(self, wallet_id: WalletId) -> None:
         for store in (self.postgres, self.memory):

@@ -91,8 +91,8 @@ class DeliveryStore:
 
         So a holder with an old configuration does not pass over the events of a vendor that it has not heard of.
         """
-        async with self._connection.taken() as connection:
-            document = _WEBHOOKS.dump_json(webhooks).decode()
+        document = _WEBHOOKS.dump_json(webhooks).decode()
+        async with self._connection.taken() as connection, connection.transaction():
             if (await connection.execute(LEARN, (version, document))).rowcount == 1:
                 await _forget(connection, [one.id for one in webhooks])
 
@@ -160,10 +160,9 @@ async def _next(connection: AsyncConnection[Any], line: Line, *, lease_s: float 
 
 async def _forget(connection: AsyncConnection[Any], kept: list[str]) -> None:
     """A webhook that was deleted takes what waits for it along."""
-    async with connection.transaction():
-        await connection.execute(LOCK)
-        for table in ("webhook_lines", "webhook_deliveries"):
-            await connection.execute(FORGET.format(table=table).encode(), (kept,))
+    await connection.execute(LOCK)
+    for table in ("webhook_lines", "webhook_deliveries"):
+        await connection.execute(FORGET.format(table=table).encode(), (kept,))
 
 
 def _key(delivery: Delivery) -> tuple[str, str, int, bytes]:

@@ -4,9 +4,10 @@ import random
 
 import pytest
 from cell_databases import CellDatabase
-from event_log import EventLog, Listener, event_store, relay_of
+from event_log import EventLog, Listener, event_metrics, event_store, relay_of
 
-from cell.store.events import EventStore, RelayOutpacedError
+from cell.background.relay import Line, Relay
+from cell.store.events import EventStore, RelayOutpacedError, StoredEvent
 
 
 class NewestSeen(EventStore):
@@ -50,10 +51,17 @@ async def test_nothing_is_told_before_it_is_committed(log: EventLog, store: Even
     assert listener.heard == []
 
 
-async def test_the_order_of_a_wallet_is_not_that_of_xids(log: EventLog, store: EventStore) -> None:
+class WindowOnly(Relay):
+    """The mutant: what a window does not hold is not looked for."""
+
+    async def _whole(self, line: Line, **_: int) -> list[StoredEvent]:
+        return list(line)
+
+
+async def entangled(log: EventLog, store: EventStore, kind: type[Relay]) -> list[int]:
     """A batch takes its xid, waits for a wallet that a younger xid has; a third one, older than that, is still open."""
     wallet, other, third, listener = log.wallet(), log.wallet(), log.wallet(), Listener()
-    relay = relay_of(store, listener)
+    relay = kind(store=store, sink=listener, name="broker", metrics=event_metrics())
     await relay.round()
     with log.transaction() as oldest, log.transaction() as open_, log.transaction() as younger:
         log.post(other, on=oldest)  # has its xid now
@@ -63,11 +71,18 @@ async def test_the_order_of_a_wallet_is_not_that_of_xids(log: EventLog, store: E
         log.post(wallet, on=oldest)
         oldest.commit()
         await relay.round()
-        assert listener.of(wallet) == [1, 2], "the predecessor is brought forward"
         open_.commit()
     await relay.round()
-    assert listener.of(wallet) == [1, 2]
     assert (listener.of(other), listener.of(third)) == ([1], [1])
+    return listener.of(wallet)
+
+
+async def test_the_order_of_a_wallet_is_not_that_of_xids(log: EventLog, store: EventStore) -> None:
+    assert await entangled(log, store, Relay) == [1, 2], "the predecessor is brought forward, and not told again"
+
+
+async def test_the_mutant_that_brings_nothing_forward_loses_one(log: EventLog, store: EventStore) -> None:
+    assert await entangled(log, store, WindowOnly) == [2]
 
 
 async def test_copied_rows_are_not_told(log: EventLog, database: CellDatabase, store: EventStore) -> None:

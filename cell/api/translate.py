@@ -12,7 +12,6 @@ from typing import Any, cast
 import orjson
 
 from cell.ledger.model import Recorded
-from cell.ledger.outcomes import Accepted, Replayed
 from cell.ledger.posting import NO_CURRENCY
 from cell.queries import BalanceAt
 from cell.store.reads import StoredEntry
@@ -22,14 +21,6 @@ from contract.reasons import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ABOUT_HOLDS = frozenset({"hold", "capture", "release", "extend", "expire"})
-
-
-def status_and_posting_of(outcome: Accepted | Replayed) -> tuple[int, dict[str, Any]]:
-    """The answer of an accepted money command; what is on its way to another cell is not done yet."""
-    posting = posting_of(outcome.recorded)
-    if isinstance(outcome, Accepted) and outcome.changes.transfers:
-        return 202, posting | {"state": outcome.changes.transfers[0].state}
-    return 201, posting
 
 
 def posting_of(recorded: Recorded) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
+from cell.background.audit_loop import AuditLoop
 from cell.background.checkpoints import Checkpoints
 from cell.background.duty import Duty
 from cell.background.expiry import Expiry
@@ -123,6 +124,7 @@ class CellProcess:
             asyncio.create_task(_kept_running("housekeeping", self._housekeeping.run)),
             asyncio.create_task(_kept_running("checkpoints", self._checkpoint_duty().run)),
             asyncio.create_task(_kept_running("expiry", self._expiry_duty().run)),
+            asyncio.create_task(_kept_running("audit", self._audit_duty().run)),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._events.duties),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._sagas.duties),
         ]
@@ -250,6 +252,12 @@ class CellProcess:
 
     def _checkpoint_duty(self) -> Duty:
         return self._checkpoints.duty(period_s=self._settings.checkpoint_period_s, metrics=self._metrics)
+
+    def _audit_duty(self) -> Duty:
+        settings = self._settings
+        database_url = settings.database_url.get_secret_value()
+        loop = AuditLoop(database_url=database_url, entries_max=settings.audit_entries_max, metrics=self._metrics)
+        return loop.duty(period_s=settings.audit_period_s)
 
     def _expiry_duty(self) -> Duty:
         database_url = self._settings.database_url.get_secret_value()

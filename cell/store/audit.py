@@ -49,21 +49,22 @@ LEFT JOIN (
 LEFT JOIN entries l ON l.wallet_id = w.wallet_id AND l.posted_at = w.posted_at AND l.seq = w.seq
 """
 
-ALL_WALLETS = """
+WALLETS = """
 SELECT wallet_id, owner_type, owner_ref, kind, currency, status, balance, held, overdraft_limit, seq, head_hash,
        posted_at, metadata, pinned, coalesce(t.away, 0)::bigint
 FROM wallets w
 LEFT JOIN (SELECT wallet_id, sum(amount) AS away FROM transfers WHERE state = 'in_transit' GROUP BY wallet_id) t
     USING (wallet_id)
-ORDER BY wallet_id
 """
+ALL_WALLETS = WALLETS + "ORDER BY wallet_id"
 
-ALL_ENTRIES = """
+ENTRIES = """
 SELECT wallet_id, seq, posted_at, kind, amount, held_delta, balance_after, held_after, overdraft_limit_after,
        status_after, transaction_id, vendor_id, counter_account, subject_id, subject_vendor_id, expires_at,
        requested_kind, requested_amount, reason, sealed, hash, salt, details, context
-FROM entries ORDER BY wallet_id, posted_at, seq
+FROM entries
 """
+ALL_ENTRIES = ENTRIES + "ORDER BY wallet_id, posted_at, seq"
 
 ORPHANS = """
 SELECT e.wallet_id, e.seq FROM entries e LEFT JOIN wallets w USING (wallet_id) WHERE w.wallet_id IS NULL LIMIT 100
@@ -238,10 +239,10 @@ async def _check_logs(snapshot: _Snapshot) -> None:
         holds = await holds_of(snapshot.connection, [row[0] for row in rows])
         snapshot.checked["holds"] += sum(map(len, holds.values()))
         for row in rows:
-            wallet = _audited_wallet(row)
+            wallet = audited_wallet(row)
             log = LogAudit(wallet, holds[wallet.wallet_id])
             while ahead is not None and ahead[0] == wallet.wallet_id:
-                log.read(_audited_entry(ahead, wallet.currency))
+                log.read(audited_entry(ahead, wallet.currency))
                 snapshot.checked["entries"] += 1
                 ahead = await anext(entries, None)
             found = log.finish()
@@ -299,7 +300,7 @@ async def _all(snapshot: _Snapshot, statement: str) -> list[TupleRow]:
     return await cursor.fetchall()
 
 
-def _audited_wallet(row: TupleRow) -> AuditedWallet:
+def audited_wallet(row: TupleRow) -> AuditedWallet:
     return AuditedWallet(
         wallet_id=row[0],
         owner_type=row[1],
@@ -319,7 +320,7 @@ def _audited_wallet(row: TupleRow) -> AuditedWallet:
     )
 
 
-def _audited_entry(row: TupleRow, currency: str) -> AuditedEntry:
+def audited_entry(row: TupleRow, currency: str) -> AuditedEntry:
     canonical = CanonicalEntry(
         wallet_id=row[0],
         seq=row[1],

@@ -96,6 +96,19 @@ class Metrics:
         self._partitions_ahead = Gauge(
             "cell_partitions_ahead_months", "Months ahead that have a partition of entries", registry=registry
         )
+        self._audited_wallets = Counter(
+            "cell_audited_wallets", "Wallets that the background audit has checked", registry=registry
+        )
+        self._audit_findings = Counter(
+            "cell_audit_findings", "Findings of the background audit; any is an alarm", registry=registry
+        )
+        self._audit_turn_at_s = float("nan")
+        turn_age = Gauge(
+            "cell_audit_turn_age_seconds",
+            "Since the background audit of this process last came to the end of all wallets; NaN = never",
+            registry=registry,
+        )
+        turn_age.set_function(lambda: time.time() - self._audit_turn_at_s)
         self._duties_held = _Children(
             Gauge("cell_duty_is_held", "1 = this process does the duty", ["duty"], registry=registry)
         )
@@ -179,6 +192,13 @@ class Metrics:
 
     def partitions_ahead(self, months: int) -> None:
         self._partitions_ahead.set(months)
+
+    def audited(self, wallets: int, *, findings: int) -> None:
+        self._audited_wallets.inc(wallets)
+        self._audit_findings.inc(findings)
+
+    def audit_turn_over(self) -> None:
+        self._audit_turn_at_s = time.time()
 
     def duty_held(self, duty: str, *, is_held: bool) -> None:
         self._duties_held[duty].set(is_held)

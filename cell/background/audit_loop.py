@@ -1,0 +1,53 @@
+"""The duty that audits all the time, a little each round: what has changed since the last one, and log after log.
+
+It reports and stops nothing: a finding is an error in the log and a figure to be alerted on; people decide.
+"""
+
+from typing import Final, Protocol
+
+import structlog
+
+from cell.background.duty import Duty, DutyMetrics
+from cell.store.recent_audit import Progress, audit_round
+
+DUTY: Final = "recent_audit"
+
+log = structlog.get_logger()
+
+
+class AuditMetrics(DutyMetrics, Protocol):
+    def audited(self, wallets: int, *, findings: int) -> None: ...
+    def audit_turn_over(self) -> None: ...
+
+
+class AuditLoop:
+    """Keeps its place in memory: another process that takes the duty begins a turn of its own."""
+
+    def __init__(self, *, database_url: str, entries_max: int, metrics: AuditMetrics) -> None:
+        self._database_url = database_url
+        self._entries_max = entries_max
+        self._metrics = metrics
+        self._progress = Progress()
+
+    def duty(self, *, period_s: float) -> Duty:
+        return Duty(
+            database_url=self._database_url, name=DUTY, period_s=period_s, work=self.work, metrics=self._metrics
+        )
+
+    async def work(self) -> None:
+        """Raises psycopg.Error: the database cannot be reached; the next round begins at the same place."""
+        done = await audit_round(self._database_url, self._progress, entries_max=self._entries_max)
+        self._progress = done.progress
+        self._metrics.audited(done.wallets, findings=len(done.findings))
+        for finding in done.findings:
+            log.error(
+                "the audit found something",
+                invariant=finding.invariant,
+                wallet_id=finding.wallet_id,
+                seq=finding.seq,
+                field=finding.field,
+                expected=finding.expected,
+                found=finding.found,
+            )
+        if done.is_turn_over:
+            self._metrics.audit_turn_over()

@@ -8,7 +8,10 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from cell.ledger.grouping import GROUP_TRANSITIONS as GROUP_LIFE
+from cell.ledger.holding import HOLD_AFTER
 from cell.ledger.statuses import TRANSITIONS as WALLET_LIFE
+from cell.ledger.transferring import TRANSFER_TRANSITIONS as TRANSFER_LIFE
 from cell.settings import Settings as CellSettings
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 from control_plane.fleet.lifecycle import TRANSITIONS as CELL_LIFE
@@ -85,7 +88,17 @@ def lives() -> str:
     cell = [(state, event.value, then) for (state, event), then in CELL_LIFE.items()]
     breaker = [(state.value, event.value, then.value) for (state, event), then in BREAKER_LIFE.items()]
     lines = [NOTE, "# Lives", "", "State machines are tables in the code; these are their pictures."]
-    for title, edges in (("A wallet", wallet), ("A cell", cell), ("A router's breaker for a cell", breaker)):
+    hold = [("[*]" if kind == "hold" else "open", kind, then) for kind, then in HOLD_AFTER.items()]
+    transfer = [(state, "", then) for state, reached in TRANSFER_LIFE.items() for then in sorted(reached)]
+    group = [(state, "", then) for state, reached in GROUP_LIFE.items() for then in sorted(reached)]
+    for title, edges in (
+        ("A wallet", wallet),
+        ("A hold, by the kinds of its entries; a capture in part leaves it open", hold),
+        ("A transfer to another cell", transfer),
+        ("A group", group),
+        ("A cell", cell),
+        ("A router's breaker for a cell", breaker),
+    ):
         lines += ["", f"## {title}", "", "```mermaid", "stateDiagram-v2", *map(_edge, edges), "```"]
     return "\n".join(lines) + "\n"
 

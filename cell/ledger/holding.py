@@ -129,7 +129,7 @@ def with_hold(accepted: Accepted, before: Hold | None, *, terms: str | None = No
 
 def subject_of(entry: CanonicalEntry) -> TransactionKey | None:
     """The hold that an entry is about. (A transfer's entries name the other wallet, and no vendor of it.)"""
-    if entry.kind not in _FOLDS or entry.subject_id is None or entry.subject_vendor_id is None:
+    if entry.kind not in HOLD_AFTER or entry.subject_id is None or entry.subject_vendor_id is None:
         return None
     return TransactionKey(WalletId(entry.wallet_id), VendorId(entry.subject_vendor_id), TransactionId(entry.subject_id))
 
@@ -155,7 +155,7 @@ def fold_hold(before: Hold | None, entry: Entry | CanonicalEntry, *, terms: str 
     remaining = 0 if is_pin else before.remaining + entry.held_delta
     if remaining < 0 or captured + remaining > before.amount:
         raise InvariantBrokenError(f"L2: entry {entry.seq} of {entry.wallet_id} takes more than its hold")
-    state = _FOLDS[entry.kind]
+    state = HOLD_AFTER[entry.kind]
     return Hold(
         key=before.key,
         kind=before.kind,
@@ -193,7 +193,7 @@ def _instant(instant_us: int | None) -> Instant | None:
     return None if instant_us is None else Instant(instant_us)
 
 
-_FOLDS: dict[str, HoldState] = {
+HOLD_AFTER: dict[str, HoldState] = {
     "hold": "open",
     "extend": "open",
     "capture": "captured",
@@ -201,4 +201,7 @@ _FOLDS: dict[str, HoldState] = {
     "release": "released",
     "expire": "expired",
 }
-"""What a hold is after an entry about it; `transfer_in` is what a pin was set for."""
+"""What a hold is after an entry about it, by the entry's kind; `transfer_in` is what a pin was set for.
+
+A capture in part leaves it open. docs/lives.md is printed from this table.
+"""

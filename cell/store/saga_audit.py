@@ -131,7 +131,7 @@ async def check_set_aside(audit: Audit) -> None:
 
 
 async def check_transfers(audit: Audit) -> int:
-    """L11: each transfer that left is the debit that started it, and ended as its wallet's log says."""
+    """P7: each transfer that left is the debit that started it, and ended as its wallet's log says."""
     checked = 0
     async for rows in audit.pages(TRANSFERS):
         for row in rows:
@@ -146,24 +146,24 @@ def _check_transfer(audit: Audit, row: TupleRow) -> None:
     place, name = {"wallet_id": wallet_id, "seq": seq}, f"transfer {transaction_id} of {vendor_id}"
     if seq is None or transfer_id is None:
         found = "entry without transfer" if transfer_id is None else "transfer without entry"
-        audit.find("L11", name, "both", found, **place)
+        audit.find("P7", name, "both", found, **place)
         return
     is_refunded = refund_seq is not None
     audit.find(
-        "L11", f"{name}: transfer_id", transfer_id_of(wallet_id, vendor_id, transaction_id), transfer_id, **place
+        "P7", f"{name}: transfer_id", transfer_id_of(wallet_id, vendor_id, transaction_id), transfer_id, **place
     )
-    audit.find("L11", f"{name}: to_wallet_id", json.loads(terms or "{}").get("target"), target, **place)
-    audit.find("L11", f"{name}: amount", sent, amount, **place)
-    audit.find("L11", f"{name}: currency", currency, stored_currency, **place)
-    audit.find("L11", f"{name}: state", is_refunded, state == "refunded", **place)
-    audit.find("L11", f"{name}: state", "known", _known(state, TRANSFER_TRANSITIONS), **place)
-    audit.find("L11", f"{name}: details", state != "in_transit", is_bare, **place)
+    audit.find("P7", f"{name}: to_wallet_id", json.loads(terms or "{}").get("target"), target, **place)
+    audit.find("P7", f"{name}: amount", sent, amount, **place)
+    audit.find("P7", f"{name}: currency", currency, stored_currency, **place)
+    audit.find("P7", f"{name}: state", is_refunded, state == "refunded", **place)
+    audit.find("P7", f"{name}: state", "known", _known(state, TRANSFER_TRANSITIONS), **place)
+    audit.find("P7", f"{name}: details", state != "in_transit", is_bare, **place)
     if is_refunded:
-        audit.find("L11", f"{name}: refund", sent, refunded, wallet_id=wallet_id, seq=refund_seq)
+        audit.find("P7", f"{name}: refund", sent, refunded, wallet_id=wallet_id, seq=refund_seq)
 
 
 async def check_groups(audit: Audit) -> int:
-    """L11: each group is what its anchor's transaction asked, and the legs of this cell follow its decision."""
+    """P7: each group is what its anchor's transaction asked, and the legs of this cell follow its decision."""
     checked = 0
     async for rows in audit.pages(GROUPS):
         legs_here = await _legs_here(audit, rows)
@@ -190,31 +190,31 @@ def _check_group(audit: Audit, row: TupleRow, legs_here: dict[tuple[str, str], s
     place, name = {"wallet_id": wallet_id, "seq": seq}, f"group {transaction_id} of {vendor_id}"
     if seq is None or group_id is None:
         found = "transaction without group" if group_id is None else "group without transaction"
-        audit.find("L11", name, "both", found, **place)
+        audit.find("P7", name, "both", found, **place)
         return
     legs = _legs_of(legs_text)
-    audit.find("L11", f"{name}: group_id", group_id_of(wallet_id, vendor_id, transaction_id), group_id, **place)
-    audit.find("L11", f"{name}: currency", currency, stored_currency, **place)
-    audit.find("L11", f"{name}: legs", json.loads(terms or "{}").get("legs"), [leg[:2] for leg in legs], **place)
-    audit.find("L11", f"{name}: state", "known", _known(state, GROUP_TRANSITIONS), **place)
+    audit.find("P7", f"{name}: group_id", group_id_of(wallet_id, vendor_id, transaction_id), group_id, **place)
+    audit.find("P7", f"{name}: currency", currency, stored_currency, **place)
+    audit.find("P7", f"{name}: legs", json.loads(terms or "{}").get("legs"), [leg[:2] for leg in legs], **place)
+    audit.find("P7", f"{name}: state", "known", _known(state, GROUP_TRANSITIONS), **place)
     if reason is not None:
-        audit.find("L11", f"{name}: state", ["cancelled", True], [state, is_finished], **place)
+        audit.find("P7", f"{name}: state", ["cancelled", True], [state, is_finished], **place)
         return
     ended = all(leg[2] in {"confirmed", "cancelled"} for leg in legs)
-    audit.find("L11", f"{name}: is_finished", state != "preparing" and ended, is_finished, **place)
-    audit.find("L11", f"{name}: details", state != "preparing", is_bare, **place)
+    audit.find("P7", f"{name}: is_finished", state != "preparing" and ended, is_finished, **place)
+    audit.find("P7", f"{name}: details", state != "preparing", is_bare, **place)
     for leg_wallet, _, leg_state, _ in legs:
         hold_state = legs_here.get((leg_wallet, group_id))
         contrary = {"confirmed", "cancelled"} - {state}
-        audit.find("L11", f"{name}: leg {leg_wallet}", "as decided", _verdict(leg_state in contrary), **place)
+        audit.find("P7", f"{name}: leg {leg_wallet}", "as decided", _verdict(leg_state in contrary), **place)
         if leg_wallet == wallet_id and state != "preparing":  # it was ended by the decision itself
-            audit.find("L11", f"{name}: leg of the anchor", state, leg_state, **place)
+            audit.find("P7", f"{name}: leg of the anchor", state, leg_state, **place)
         if hold_state is not None and leg_state in _HOLD_AFTER:
             after = _HOLD_AFTER[leg_state]
-            audit.find("L11", f"{name}: hold of leg {leg_wallet}", after, hold_state, **place)
+            audit.find("P7", f"{name}: hold of leg {leg_wallet}", after, hold_state, **place)
         if hold_state not in {None, "open"}:
             is_contrary = hold_state != _HOLD_AFTER.get(state)
-            audit.find("L11", f"{name}: end of leg {leg_wallet}", "as decided", _verdict(is_contrary), **place)
+            audit.find("P7", f"{name}: end of leg {leg_wallet}", "as decided", _verdict(is_contrary), **place)
 
 
 def _known(state: str, states: Container[Any]) -> str:

@@ -25,7 +25,7 @@ from cell.ledger.holding import with_hold
 from cell.ledger.limits import Caps
 from cell.ledger.model import Group, GroupState, Hold, Instant, Leg, LegState, TransactionKey, Wallet
 from cell.ledger.outcomes import NOTHING, Accepted, Changes, Marked, Outcome, Rejected
-from cell.ledger.posting import IN_TRANSIT, Effect, unopened
+from cell.ledger.posting import IN_TRANSIT, Effect, InvariantBrokenError, unopened
 from cell.ledger.transferring import is_local
 from cell.ledger.verdicts import (
     accept,
@@ -55,6 +55,15 @@ TOO_LATE = Reason.DEADLINE_MUST_NOT_PASS.value
 
 
 def start_group(view: View, anchor: Wallet, command: StartGroup, now_us: Instant) -> Outcome:
+    if _takes_beyond_its_token(command):
+        return Rejected(
+            problem=Problem(
+                reason=Reason.SCOPE_MUST_ALLOW,
+                qualifier=command.SCOPE_ACTION,
+                detail="A token that is narrowed to types of owners takes from no wallet but the group's own.",
+            )
+        )
+    _must_add_up(command)
     local = {leg.wallet_id: leg for leg in command.legs if is_local(view, leg.wallet_id)}
     if len(local) < len(command.legs) and not command.may_leave:
         detail = "A leg is in another cell, which this cell cannot reach."
@@ -164,6 +173,21 @@ def mark_legs(view: View, command: MarkLegs) -> Marked | Rejected:
         return Marked(changes=NOTHING)
     legs = tuple(replace(leg, state=group.state) if leg.wallet_id in command.followed else leg for leg in group.legs)
     return Marked(changes=Changes(groups=(replace(group, legs=legs, is_finished=_is_over(legs)),)))
+
+
+def _takes_beyond_its_token(command: StartGroup) -> bool:
+    """Whose the other wallets are, other cells know; the answer may not depend on where they are."""
+    return command.owner_types is not None and any(
+        leg.amount < 0 and leg.wallet_id != command.wallet_id for leg in command.legs
+    )
+
+
+def _must_add_up(command: StartGroup) -> None:
+    """Raises InvariantBrokenError: such a group would mint money; the contract's bodies refuse it long before."""
+    if sum(leg.amount for leg in command.legs) != 0:
+        raise InvariantBrokenError(f"L5: the legs of group {command.group_id} do not add up to zero")
+    if len({leg.wallet_id for leg in command.legs}) < len(command.legs):
+        raise InvariantBrokenError(f"L5: group {command.group_id} has two legs on one wallet")
 
 
 # Legs of this cell.

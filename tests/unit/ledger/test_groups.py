@@ -1,12 +1,16 @@
 """Groups: all legs or none, whether they are in one cell or in several, and whatever comes late, twice or never."""
 
+from dataclasses import replace
+
 import pytest
 from ledger_book import Book
 
-from cell.ledger.commands import StartGroup
+from cell.ledger.commands import LegAsked, StartGroup
 from cell.ledger.grouping import GROUP_TRANSITIONS, TOO_LATE
 from cell.ledger.model import GroupState
 from cell.ledger.outcomes import NOTHING, Accepted, Marked, Refused, Rejected, Replayed
+from cell.ledger.posting import InvariantBrokenError
+from cell.ledger.view import LockMustBeHeldError
 from contract.ids import VendorId, WalletId, wallet_id_of
 from contract.money import AMOUNT_MAX
 
@@ -498,3 +502,51 @@ def test_a_group_is_over_when_every_leg_has_followed(book: Book, anchor: WalletI
         assert book.group_of(command).is_finished is is_finished
     assert book.group_of(command).state == "confirmed"
     assert book.reason(command) == "replayed"
+
+
+# What a group may never be.
+
+
+def test_a_narrowed_token_takes_from_no_wallet_but_the_anchor(book: Book) -> None:
+    """Whose the others are, another cell may have to say; so a narrowed token gives them money and takes none."""
+    person, shop = book.wallet(balance=100), book.opening("shop", owner_type="merchant")
+    book.decide(shop)
+    book.decide(book.credit(shop.wallet_id, 50))
+    book.lose_unit(FAR)
+    narrow = frozenset({"merchant"})
+    for thief in ([(shop.wallet_id, 10), (person, -10)], [(shop.wallet_id, 10), (FAR, -10)]):
+        theft = book.group(thief, owner_types=narrow)
+        outcome = book.decide(theft)
+        assert isinstance(outcome, Rejected)
+        assert outcome.problem.code == "scope_must_allow_transfer"
+    assert (figures(book, person), figures(book, shop.wallet_id), book.loaded.groups) == ((100, 0, 0), (50, 0, 0), {})
+    assert book.reason(book.group([(person, -10), (shop.wallet_id, 10)], owner_types=narrow)) == (
+        "scope_must_allow_transfer"
+    )
+    assert book.reason(book.group([(shop.wallet_id, -10), (person, 10)], owner_types=narrow)) == "accepted"
+
+
+@pytest.mark.parametrize(
+    "amounts", [(-10, 11), (-10, 5, 6), (10, -9)], ids=["money from nowhere", "too much for all", "money to nowhere"]
+)
+def test_legs_that_do_not_add_up_are_a_bug(book: Book, amounts: tuple[int, ...]) -> None:
+    """Requests are refused long before; whoever asks otherwise would mint money."""
+    wallets = [book.wallet(ref, balance=100) for ref in ("alice", "bob", "carol")]
+    with pytest.raises(InvariantBrokenError):
+        book.decide(book.group(list(zip(wallets, amounts, strict=False))))
+
+
+def test_a_wallet_with_two_legs_is_a_bug(book: Book) -> None:
+    alice, bob = book.wallet(balance=100), book.wallet("bob")
+    for legs in ([(alice, -10), (bob, 5), (bob, 5)], [(alice, -10), (alice, 10)]):
+        with pytest.raises(InvariantBrokenError):
+            book.decide(book.group(legs))
+
+
+def test_a_group_without_its_anchor_is_a_bug(book: Book) -> None:
+    alice, bob, carol = book.wallet(balance=100), book.wallet("bob", balance=10), book.wallet("carol")
+    without = (LegAsked(wallet_id=bob, amount=-10), LegAsked(wallet_id=carol, amount=10))
+    command = replace(book.group([(alice, -10), (bob, 10)]), legs=without)
+    # The footprint is that of the legs: a look at the anchor is refused before anything is decided.
+    with pytest.raises(LockMustBeHeldError):
+        book.decide(command)

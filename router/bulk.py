@@ -1,4 +1,4 @@
-"""`POST /v1/bulk`: split by the owners of the wallets, sent in parallel, merged in order.
+"""`POST /v1/bulk`: split by the owners of the wallets and their processes, sent in parallel, merged in order.
 
 A cell that does not answer costs its own operations only. What a cell sends elsewhere is followed once, what is moving
 is waited for within the deadline. No operation is judged here: even one that names no wallet goes to a cell.
@@ -98,7 +98,7 @@ class BulkJourney:
         if len(part.places) < len(self._operations):
             request.body = _dumped({"operations": [self._operations[place] for place in part.places]})
         self._cells[part.cell.id] = None
-        answer = await self._delivery.to_cell(request, part.cell)
+        answer = await self._delivery.to_cell(request, part.cell, bucket=part.bucket)
         self._request.sendings += request.sendings
         return answer
 

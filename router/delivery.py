@@ -53,9 +53,12 @@ class Delivery:
         request.wallet_id = wallet_id
         return await self._deliver(request, lambda now: self._choose_owner(wallet_id, now), wallet_id)
 
-    async def to_cell(self, request: Request, cell: Cell, *, is_patient: bool = True) -> Answer:
+    async def to_cell(
+        self, request: Request, cell: Cell, *, bucket: int | None = None, is_patient: bool = True
+    ) -> Answer:
         """The answer of this cell; without patience it is asked only as long as no wait is needed."""
-        bucket = zlib.crc32(request.request_id.encode()) % AFFINITY_BUCKETS
+        if bucket is None:
+            bucket = zlib.crc32(request.request_id.encode()) % AFFINITY_BUCKETS
         return await self._deliver(
             request, lambda now: choose_instances(cell, bucket, self._health, now), None, is_patient=is_patient
         )

@@ -1,6 +1,7 @@
 """A bulk request in parts: which of its operations go to which cell, and what each of their results calls for.
 
-Pure. Operations of one wallet stay together and in order, because a wallet has one owner. An operation that names no
+Pure. A part is for the API process that its wallets prefer, like their single requests: so a cell's processes share the
+work, and their batches share no rows. Operations of one wallet stay together and in order. An operation that names no
 wallet is for a cell to refuse: it rides with the others.
 """
 
@@ -16,9 +17,10 @@ from router.routing.directory import Cell, Directory
 
 @value
 class Part:
-    """Places of operations, ascending, that one cell is asked about."""
+    """Places of operations, ascending, that one cell is asked about; `bucket` says which of its processes first."""
 
     cell: Cell
+    bucket: int
     places: list[int]
 
 
@@ -44,27 +46,35 @@ def wallets_named(operations: Iterable[Any]) -> list[WalletId | None]:
 
 
 def split(directory: Directory, wallets: Sequence[WalletId | None], places: Iterable[int]) -> Split:
-    by_cell: dict[CellId, Part] = {}
+    by_process: dict[tuple[CellId, str], Part] = {}
     homeless, unnamed = [], []
     for place in places:
         wallet_id = wallets[place]
         if wallet_id is None:
             unnamed.append(place)
             continue
-        cell = directory.owner_of(wallet_id).cell
-        if cell is None:
+        owner = directory.owner_of(wallet_id)
+        if owner.cell is None:
             homeless.append(place)
-        elif (part := by_cell.get(cell.id)) is not None:
+            continue
+        process = _preferred(owner.cell, owner.bucket)
+        if (part := by_process.get((owner.cell.id, process))) is not None:
             part.places.append(place)
         else:
-            by_cell[cell.id] = Part(cell=cell, places=[place])
-    parts = list(by_cell.values())
+            by_process[owner.cell.id, process] = Part(cell=owner.cell, bucket=owner.bucket, places=[place])
+    parts = list(by_process.values())
     if unnamed and not parts:
-        parts = [Part(cell=cell, places=[]) for cell in directory.owning_cells()[:1]]
+        parts = [Part(cell=cell, bucket=0, places=[]) for cell in directory.owning_cells()[:1]]
     if unnamed and parts:
-        parts[0] = Part(cell=parts[0].cell, places=sorted((*parts[0].places, *unnamed)))
+        first = parts[0]
+        parts[0] = Part(cell=first.cell, bucket=first.bucket, places=sorted((*first.places, *unnamed)))
         unnamed = []
     return Split(parts=parts, homeless=[*homeless, *unnamed])
+
+
+def _preferred(cell: Cell, bucket: int) -> str:
+    instances = cell.instances_for(bucket)
+    return instances[0].url if instances else ""
 
 
 def next_of(result: Mapping[str, Any]) -> Next:

@@ -286,3 +286,17 @@ async def test_many_at_once(router: RouterUnderTest, document: DirectoryDocument
     operations = [of(document, "ab"[n % 2], n=n) for n in range(100)]
     for told in await asyncio.gather(*(results(router, *operations) for _ in range(20))):
         assert [one["body"]["operation"]["n"] for one in told] == list(range(100))
+
+
+async def test_a_dead_process_of_a_cell_is_replaced_by_the_other(new_cell: NewCell, new_router: NewRouter) -> None:
+    """Two processes of one cell share a request; with one of them dead the other does all of it."""
+    one, other = await new_cell("a"), await new_cell("a")
+    document = directory_document({"a": [one.url, other.url]})
+    for cell in (one, other):
+        applying(cell)
+    router = await new_router(document=document)
+    operations = [of(document, "a", number=n, n=n) for n in range(40)]
+    assert [told["body"]["operation"]["n"] for told in await results(router, *operations)] == list(range(40))
+    assert sorted(sent(one)[0] + sent(other)[0]) == list(range(40))
+    await one.kill()
+    assert {told["status"] for told in await results(router, *operations)} == {201}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.directory import DirectoryDocument
 from contract.ids import WalletId
-from router.routing.directory import Directory, directory_of
+from router.routing.directory import Cell, Directory, directory_of
 from router.routing.parts import Next, next_of, split, wallets_named
 
 WALLETS = [WalletId(str(uuid.UUID(int=number))) for number in range(40)]
@@ -29,13 +29,26 @@ def test_every_place_is_asked_about_once_in_order_by_its_owner(
     shares = split(directory, wallets, places)
     assert not shares.homeless
     assert sorted(place for part in shares.parts for place in part.places) == places
-    assert len({part.cell.id for part in shares.parts}) == len(shares.parts)
+    assert len({preferred(part.cell, part.bucket) for part in shares.parts}) == len(shares.parts)
     for part in shares.parts:
         assert part.places == sorted(part.places)
         for place in part.places:
             wallet_id = wallets[place]
-            owner = None if wallet_id is None else directory.owner_of(wallet_id).cell
-            assert owner is None or owner.id == part.cell.id
+            owner = None if wallet_id is None else directory.owner_of(wallet_id)
+            assert owner is None or (owner.cell is not None and owner.cell.id == part.cell.id)
+            assert owner is None or preferred(part.cell, owner.bucket) == preferred(part.cell, part.bucket)
+
+
+def preferred(cell: Cell, bucket: int) -> str:
+    return cell.instances_for(bucket)[0].url
+
+
+def test_the_processes_of_a_cell_share_the_work(make_document: Callable[..., DirectoryDocument]) -> None:
+    """Where none of them is nearer than the other."""
+    directory = directory_of(make_document(cells=("a", "b", "c")), own_zone="another")
+    shares = split(directory, WALLETS, range(len(WALLETS)))
+    assert len({part.cell.id for part in shares.parts}) == 3
+    assert len(shares.parts) == 6
 
 
 def test_what_names_no_wallet_rides_along_or_goes_to_any_cell(directory: Directory) -> None:

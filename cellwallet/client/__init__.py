@@ -7,9 +7,13 @@
 
 What may happen in business is returned (`Refused`); what failed is raised, classed by who must act (errors.py).
 Calls are repeated where that is safe, always with the same transaction_id (exchange.py).
+
+Everything of the vendor API is a method of both clients: wallets, debit, credit, reverse, transfer (calls.py), holds
+(holds.py), groups (groups.py), webhooks (webhooks.py), statements and proofs (calls.py), and `bulk`, which sends many
+of these calls at once. What came from the platform is checked without trusting it by `verify_webhook` and history.py.
 """
 
-from cellwallet.client import calls, holds
+from cellwallet.client import calls, groups, holds
 from cellwallet.client.bulk import BulkOutcome
 from cellwallet.client.clients import AsyncClient, Client
 from cellwallet.client.errors import (
@@ -20,6 +24,7 @@ from cellwallet.client.errors import (
     TryAgainLaterError,
 )
 from cellwallet.client.exchange import Retries
+from cellwallet.client.groups import Group, Leg
 from cellwallet.client.holds import Hold, HoldPage
 from cellwallet.client.results import (
     Balance,
@@ -31,6 +36,7 @@ from cellwallet.client.results import (
     Problem,
     Refused,
     RefusedError,
+    RefusedLeg,
     Statement,
     Wallet,
     accepted,
@@ -59,8 +65,10 @@ __all__ = [
     "DeliveryMustBeGenuineError",
     "Entry",
     "EntryPage",
+    "Group",
     "Hold",
     "HoldPage",
+    "Leg",
     "OperatorMustActError",
     "OwnedWallets",
     "Owner",
@@ -69,6 +77,7 @@ __all__ = [
     "Redelivery",
     "Refused",
     "RefusedError",
+    "RefusedLeg",
     "Retries",
     "Statement",
     "TryAgainLaterError",
@@ -77,6 +86,7 @@ __all__ = [
     "Webhooks",
     "accepted",
     "calls",
+    "groups",
     "holds",
     "verify_webhook",
     "wallet_id_of",

@@ -53,6 +53,8 @@ class Call(Generic[T]):
     transaction_id: str | None = None
     accept: str | None = None
     """Media type of the answer; none = JSON."""
+    is_open: Callable[[Any], bool] | None = None
+    """Whether an answer is not the last one yet, so that the same call is to be sent again; none = every one is."""
 
 
 def open_wallet(
@@ -178,8 +180,13 @@ def transfer(
     description: str | None = None,
     metadata: Metadata | None = None,
     transaction_id: str | None = None,
+    wait: bool = False,
 ) -> Call[Posting]:
-    """Move money to another wallet; `state` of the posting tells whether it has arrived."""
+    """Move money to another wallet; `state` of the posting tells whether it has arrived.
+
+    To another cell it may be `in_transit`: it will be settled, or refunded, without anybody asking. With `wait` the
+    same call is sent again meanwhile, as long as retries allow; it may be in transit still when they end.
+    """
     fields = {
         "to_wallet_id": to_wallet_id,
         "amount": amount,
@@ -187,7 +194,13 @@ def transfer(
         "description": description,
         "metadata": metadata,
     }
-    return command_call("POST", wallet_path(wallet_id, "transfers"), fields, transaction_id, read_posting)
+    call = command_call("POST", wallet_path(wallet_id, "transfers"), fields, transaction_id, read_posting)
+    return dataclasses.replace(call, is_open=_is_in_transit) if wait else call
+
+
+def transfer_status(wallet_id: str, transaction_id: str) -> Call[Posting]:
+    """How far this vendor's transfer from the wallet has come: `in_transit`, `settled` or `refunded`."""
+    return Call(method="GET", path=wallet_path(wallet_id, "transfers", transaction_id), read=read_posting)
 
 
 def balance(wallet_id: str, *, at: datetime | None = None) -> Call[Balance]:
@@ -331,6 +344,10 @@ def _read_opened(reply: Reply) -> Wallet:
 def read_posting(reply: Reply) -> Posting:
     read = _POSTING.validate_json(reply.body)
     return dataclasses.replace(read, replayed=reply.is_replay, cell=reply.cell)
+
+
+def _is_in_transit(posting: Posting) -> bool:
+    return posting.state == "in_transit"
 
 
 def _read_balance(reply: Reply) -> Balance:

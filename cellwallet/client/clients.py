@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 import httpx
 
-from cellwallet.client import calls, holds
+from cellwallet.client import calls, groups, holds
 from cellwallet.client import webhooks as hooks
 from cellwallet.client.bulk import BulkExchange, BulkOutcome, bulk_exchange
 from cellwallet.client.calls import Call, Reply
@@ -69,6 +69,9 @@ class _VendorCalls:
     credit = _Method(calls.credit)
     reverse = _Method(calls.reverse)
     transfer = _Method(calls.transfer)
+    transfer_status = _Method(calls.transfer_status)
+    group = _Method(groups.group)
+    group_status = _Method(groups.group_status)
     place_hold = _Method(holds.place_hold)
     capture = _Method(holds.capture)
     release = _Method(holds.release)

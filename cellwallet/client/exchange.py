@@ -5,7 +5,9 @@ of retrying stands here once, for `Client` and `AsyncClient` alike, and is teste
 
 An attempt is repeated, with the same bytes and so the same transaction_id, only where the problem says `same_id` with
 status 421, 429, 503 or 504, where a proxy on the way answered 502-504 without a problem document, or where no answer
-came. Every call is idempotent by its id, so a request that may have arrived is safe to send again.
+came. Every call is idempotent by its id, so a request that may have arrived is safe to send again. For the same reason
+a caller who waits for money on its way (`Call.is_open`) has the same call sent until it has arrived; when attempts or
+time end before that, the answer so far is the result.
 """
 
 from collections.abc import Callable, Generator
@@ -108,14 +110,21 @@ def exchange(
     """
     ends_at_s = monotonic_s() + retries.deadline_s
     attempt = 1
+    so_far: T | None = None
     while True:
         left_s = ends_at_s - monotonic_s()
         told = yield _send(call, token(), min(left_s, retries.attempt_deadline_s))
         judged = judge(call, told)
-        if not isinstance(judged, Again):
+        wait_s = jitter() * backoff_s(retries, attempt)
+        if isinstance(judged, Again):
+            wait_s += judged.retry_after_s
+        elif isinstance(judged, Refused) or call.is_open is None or not call.is_open(judged):
             return judged
-        wait_s = judged.retry_after_s + jitter() * backoff_s(retries, attempt)
+        else:
+            so_far = judged
         if attempt >= retries.attempts_max or monotonic_s() + wait_s >= ends_at_s:
+            if so_far is not None:
+                return so_far
             raise given_up(call, judged, attempt)
         yield Pause(seconds=wait_s)
         attempt += 1

@@ -167,6 +167,14 @@ class Problem:
 
 
 @value
+class RefusedLeg:
+    """The wallet of a group that would not take its part, and why."""
+
+    wallet_id: str
+    reason: str | None
+
+
+@value
 class Refused:
     """An expected "no": the platform decided that this may not happen, or what is named does not exist.
 
@@ -185,6 +193,14 @@ class Refused:
         """What the wallet had available, where the reason is `available_balance_must_cover_amount`."""
         available = self.problem.facts.get("available")
         return available if isinstance(available, int) else None
+
+    @property
+    def leg(self) -> RefusedLeg | None:
+        """Of a group that did not happen: whose leg was refused."""
+        leg = self.problem.facts.get("leg")
+        if not isinstance(leg, dict) or not isinstance(leg.get("wallet_id"), str):
+            return None
+        return RefusedLeg(wallet_id=leg["wallet_id"], reason=leg.get("reason"))
 
 
 class RefusedError(Exception):

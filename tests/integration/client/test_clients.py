@@ -23,12 +23,15 @@ from cellwallet.client import (
     Posting,
     Refused,
     RefusedError,
+    RefusedLeg,
     Retries,
     TryAgainLaterError,
+    accepted,
 )
 from contract.reasons import Reason
 
 WALLET = "0190a0b0-0000-7000-8000-000000000001"
+OTHER = "0190a0b0-0000-7000-8000-000000000002"
 
 Script = Callable[[Seen], Answer]
 
@@ -234,6 +237,65 @@ def test_entries_of_no_wallet_are_refused() -> None:
     ):
         list(client.entries(WALLET))
     assert refusal.value.refused.reason == "wallet_must_exist"
+
+
+def _group(*states: str) -> Script:
+    """A group that is in these states, one after the other."""
+    left = list(states)
+
+    def script(seen: Seen) -> Answer:
+        state = left.pop(0) if len(left) > 1 else left[0]
+        legs = [{**leg, "state": "prepared", "reason": None} for leg in (seen.body or {})["legs"]]
+        document = {
+            "transaction_id": (seen.body or {})["transaction_id"],
+            "wallet_id": WALLET,
+            "currency": "EUR",
+            "state": state,
+            "is_finished": state != "preparing",
+            "started_at": "2027-01-15T08:00:00.123456Z",
+            "legs": legs,
+        }
+        return Answer(status=202 if state == "preparing" else 201, document=document)
+
+    return script
+
+
+LEGS = {WALLET: -5, OTHER: 5}
+
+
+def test_a_group_is_asked_for_until_it_is_decided() -> None:
+    waits_s: list[float] = []
+    with (
+        scripted_router(_group("preparing", "preparing", "confirmed")) as router,
+        Client(router.url, "secret", sleep=waits_s.append) as client,
+    ):
+        outcome = accepted(client.group(WALLET, legs=LEGS, currency="EUR", wait=True))
+    assert outcome.state == "confirmed"
+    assert {leg.wallet_id: leg.amount for leg in outcome.legs} == LEGS
+    assert _ids(router) == [outcome.transaction_id] * 3
+    assert len(waits_s) == 2
+
+
+async def test_a_group_is_asked_for_in_asyncio() -> None:
+    async def sleep(_: float) -> None:
+        pass
+
+    with scripted_router(_group("preparing", "confirmed")) as router:
+        async with AsyncClient(router.url, "secret", sleep=sleep) as client:
+            outcome = accepted(await client.group(WALLET, legs=LEGS, currency="EUR", wait=True))
+    assert outcome.state == "confirmed"
+    assert len(set(_ids(router))) == 1
+
+
+def test_a_group_tells_whose_leg_was_refused() -> None:
+    leg = {"wallet_id": OTHER, "reason": "wallet_must_be_active"}
+    with (
+        scripted_router(in_turn(problem(Reason.WALLET_MUST_BE_ACTIVE, leg=leg))) as router,
+        Client(router.url, "secret") as client,
+    ):
+        outcome = client.group(WALLET, legs=LEGS, currency="EUR")
+    assert isinstance(outcome, Refused)
+    assert outcome.leg == RefusedLeg(wallet_id=OTHER, reason="wallet_must_be_active")
 
 
 def test_a_path_reaches_the_server_as_it_was_escaped() -> None:

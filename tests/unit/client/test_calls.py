@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydantic import BaseModel
 
-from cellwallet.client import AsyncClient, Client, calls, holds
+from cellwallet.client import AsyncClient, Client, calls, groups, holds
 from contract import bodies
 from contract.ids import is_canonical_uuid, wallet_id_of
 
@@ -37,6 +37,7 @@ COMMANDS: list[tuple[calls.Call[object], str, type[BaseModel]]] = [
         bodies.ReverseBody,
     ),
     (calls.transfer(WALLET, to_wallet_id=ORIGINAL, amount=5, currency="EUR"), "POST", bodies.TransferBody),
+    (groups.group(WALLET, legs={WALLET: -5, ORIGINAL: 5}, currency="EUR"), "POST", bodies.GroupBody),
     (holds.place_hold(WALLET, amount=5, currency="EUR", expires_in_s=9), "POST", bodies.PlaceHoldBody),
     (holds.capture(WALLET, ORIGINAL, amount=5, final=False), "POST", bodies.CaptureBody),
     (holds.release(WALLET, ORIGINAL), "POST", bodies.TransactionBody),
@@ -107,7 +108,7 @@ def test_what_is_no_json_never_leaves(metadata: dict[str, object]) -> None:
 def test_both_clients_have_every_call_under_its_own_signature() -> None:
     functions = {
         name: function
-        for module in (calls, holds)
+        for module in (calls, groups, holds)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and function.__module__ == module.__name__ and name not in HELPERS
     }

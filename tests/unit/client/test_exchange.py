@@ -24,6 +24,7 @@ from contract.problems import Problem, problem_document
 from contract.reasons import MEANINGS, Reason
 
 WALLET = "0190a0b0-0000-7000-8000-000000000001"
+OTHER = "0190a0b0-0000-7000-8000-000000000003"
 POSTING = {
     "transaction_id": "0190a0b0-0000-7000-8000-000000000002",
     "wallet_id": WALLET,
@@ -237,3 +238,39 @@ def test_a_replay_is_marked() -> None:
 def test_an_answer_outside_the_contract_is_for_the_operators(answer: Reply) -> None:
     with pytest.raises(OperatorMustActError):
         Conversation(answer).hold(_debit())
+
+
+def _transfer(*, wait: bool) -> calls.Call[Posting]:
+    return calls.transfer(WALLET, to_wallet_id=OTHER, amount=5, currency="EUR", wait=wait)
+
+
+def _transferred(state: str) -> Reply:
+    status = 201 if state == "settled" else 202
+    return Reply(status=status, headers={}, body=json.dumps(POSTING | {"state": state}).encode())
+
+
+def test_money_on_its_way_is_an_answer() -> None:
+    talk = Conversation(_transferred("in_transit"))
+    assert talk.hold(_transfer(wait=False)).state == "in_transit"
+    assert len(talk.sent) == 1
+
+
+def test_who_waits_for_money_on_its_way_has_the_same_sent_until_it_arrived() -> None:
+    talk = Conversation(_transferred("in_transit"), NoReply(detail="cut"), _transferred("settled"))
+    assert talk.hold(_transfer(wait=True)).state == "settled"
+    assert len({sent.body for sent in talk.sent}) == 1
+    assert talk.pauses_s == [0.05, 0.1]
+
+
+def test_who_waits_is_told_the_refusal() -> None:
+    refused = _problem(Reason.TARGET_WALLET_MUST_ACCEPT)
+    outcome = Conversation(_transferred("in_transit"), refused).hold(_transfer(wait=True))
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == "target_wallet_must_accept"
+
+
+@pytest.mark.parametrize("later", [_transferred("in_transit"), NoReply(detail="cut")])
+def test_waiting_has_an_end_and_what_is_known_is_the_answer(later: Reply | NoReply) -> None:
+    talk = Conversation(_transferred("in_transit"), later, retries=Retries(attempts_max=3))
+    assert talk.hold(_transfer(wait=True)).state == "in_transit"
+    assert len(talk.sent) == 3

@@ -12,13 +12,16 @@ from cellwallet.client import (
     ConflictError,
     Entry,
     EntryPage,
+    Group,
     Hold,
     HoldPage,
+    Leg,
     OwnedWallets,
     Owner,
     Posting,
     Refused,
     RefusedError,
+    RefusedLeg,
     Statement,
     Wallet,
 )
@@ -40,6 +43,8 @@ FROM_HEADERS = {"replayed", "cell"}
         (EntryPage, answers.EntriesAnswer),
         (Hold, answers.HoldAnswer),
         (HoldPage, answers.HoldsAnswer),
+        (Leg, answers.LegAnswer),
+        (Group, answers.GroupAnswer),
         (Statement, answers.StatementAnswer),
     ],
 )
@@ -48,7 +53,7 @@ def test_fields_are_those_of_the_contract(result: Any, answer: type[BaseModel]) 
     assert fields == set(answer.model_fields)
 
 
-def _refused() -> Refused:
+def _refused(**facts: Any) -> Refused:
     problem = Problem(
         status=404,
         reason="wallet_must_exist",
@@ -56,7 +61,7 @@ def _refused() -> Refused:
         detail="There is no wallet.",
         retry="same_id",
         request_id="r-1",
-        facts={},
+        facts=facts,
     )
     return Refused(reason=problem.reason, detail=problem.detail, problem=problem)
 
@@ -79,3 +84,11 @@ def test_accepted_hands_results_through_and_raises_refusals() -> None:
         accepted(refused)
     assert error.value.refused is refused
     assert refused.available is None
+
+
+def test_a_refusal_tells_what_its_reason_is_about() -> None:
+    assert _refused(available=7).available == 7
+    assert _refused().leg is None
+    assert _refused(leg="of another form").leg is None
+    leg = {"wallet_id": "w", "reason": "wallet_must_be_active"}
+    assert _refused(leg=leg).leg == RefusedLeg(wallet_id="w", reason="wallet_must_be_active")

@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "limits": "cellwallet.commands.limits",
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
+    "headroom": "cellwallet.commands.headroom",
     "version": "cellwallet.commands.version",
 }
 """Verb to module, in the order of the help."""

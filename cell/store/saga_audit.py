@@ -149,9 +149,7 @@ def _check_transfer(audit: Audit, row: TupleRow) -> None:
         audit.find("P7", name, "both", found, **place)
         return
     is_refunded = refund_seq is not None
-    audit.find(
-        "P7", f"{name}: transfer_id", transfer_id_of(wallet_id, vendor_id, transaction_id), transfer_id, **place
-    )
+    audit.find("P7", f"{name}: transfer_id", transfer_id_of(wallet_id, vendor_id, transaction_id), transfer_id, **place)
     audit.find("P7", f"{name}: to_wallet_id", json.loads(terms or "{}").get("target"), target, **place)
     audit.find("P7", f"{name}: amount", sent, amount, **place)
     audit.find("P7", f"{name}: currency", currency, stored_currency, **place)

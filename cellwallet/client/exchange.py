@@ -115,13 +115,11 @@ def exchange(
         left_s = ends_at_s - monotonic_s()
         told = yield _send(call, token(), min(left_s, retries.attempt_deadline_s))
         judged = judge(call, told)
-        wait_s = jitter() * backoff_s(retries, attempt)
-        if isinstance(judged, Again):
-            wait_s += judged.retry_after_s
-        elif isinstance(judged, Refused) or call.is_open is None or not call.is_open(judged):
-            return judged
-        else:
-            so_far = judged
+        if not isinstance(judged, Again):
+            if isinstance(judged, Refused) or call.is_open is None or not call.is_open(judged):
+                return judged
+            so_far, judged = judged, Again(detail="not over yet")
+        wait_s = judged.retry_after_s + jitter() * backoff_s(retries, attempt)
         if attempt >= retries.attempts_max or monotonic_s() + wait_s >= ends_at_s:
             if so_far is not None:
                 return so_far

@@ -1,8 +1,11 @@
 """`cellwallet demo`: a vendor's day through the router, with what to try next."""
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import typer
@@ -10,13 +13,17 @@ import uuid_utils
 from rich.markup import escape
 from rich.table import Table
 
-from cellwallet.client import Client
+from cellwallet.client import Client, Retries
 from cellwallet.commands.connection import Connection, TokenOption, UrlOption, connection_to, failures_told
 from cellwallet.commands.tables import money_text, print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, fail, out, print_json
-from cellwallet.demo.day import CURRENCY, DayMustGoAsToldError, Scene, Totals, VendorDay
+from cellwallet.demo.day import Totals, VendorDay
+from cellwallet.demo.operations import Operations
+from cellwallet.demo.stage import CURRENCY, DayMustGoAsToldError, Scene
 from cellwallet.local.stack import Stack, StackMustExistError, read_stack
 
+BRIEF = Retries(attempts_max=3, deadline_s=3.0)
+"""For what is taken back at the end: Ctrl-C must not wait for a platform that ends as well."""
 BANK_FILE = Path("../shared/data/bank_1993_1994.csv.gz")
 
 app = typer.Typer(add_completion=False)
@@ -26,30 +33,54 @@ app = typer.Typer(add_completion=False)
 def demo(
     *, url: UrlOption = None, token: TokenOption = None, data: DataFolder = DATA_DEFAULT, as_json: AsJson = False
 ) -> None:
-    """Play a vendor's day: open wallets, credit, debit, be refused, retry, reverse, transfer, look back, verify."""
+    """Play a vendor's day: money in, out, held and passed on over cells; refusals, retries, limits, events, proofs."""
     connection = connection_to(url=url, token=token, data=data)
+    stack = _stack_of(connection, data)
     began_s = time.perf_counter()
-    scenes: list[Scene] = []
-    with failures_told(), Client(connection.url, connection.token) as client:
-        day = VendorDay(client, run=uuid_utils.uuid7().hex[-12:])
+    with failures_told(), _ended_alike(), ExitStack() as held, Client(connection.url, connection.token) as client:
+        operations = None if stack is None else held.enter_context(closing(Operations(stack)))
+        brief = held.enter_context(Client(connection.url, connection.token, retries=BRIEF))
+        run = uuid_utils.uuid7().hex[-12:]
+        day = VendorDay(client, brief=brief, url=connection.url, run=run, operations=operations)
         try:
-            for scene in day.scenes():
-                scenes.append(scene)
-                if not as_json:
-                    _tell(len(scenes), scene)
+            scenes = _played(day, as_json=as_json)
         except DayMustGoAsToldError as error:
             fail(str(error))
         totals = day.totals()
     duration_s = time.perf_counter() - began_s
-    stack = _stack_of(connection, data)
     if as_json:
         print_json(_document(scenes, totals, connection, stack, duration_s=duration_s))
     else:
         _print_totals(totals, duration_s=duration_s)
         _print_addresses(connection, stack)
         _print_next_steps(connection, day.a_wallet_id, data)
+    if totals.held != 0:
+        fail(f"at the end of the day {totals.held} are still held")
     if totals.difference != 0:
         fail(f"money in - out + given back differs from what lies in the wallets by {totals.difference}")
+
+
+def _played(day: VendorDay, *, as_json: bool) -> list[Scene]:
+    played: list[Scene] = []
+    with closing(day.scenes()) as scenes:
+        for scene in scenes:
+            played.append(scene)
+            if not as_json:
+                _tell(len(played), scene)
+    return played
+
+
+@contextmanager
+def _ended_alike() -> Iterator[None]:
+    """SIGTERM, by which `up --demo` ends a day, is Ctrl-C to it: webhook and limit are taken back in both cases."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(number: int, scene: Scene) -> None:
@@ -94,6 +125,7 @@ def _print_totals(totals: Totals, *, duration_s: float) -> None:
     table.add_row("money out", money_text(-totals.money_out, CURRENCY))
     table.add_row("given back", money_text(totals.given_back, CURRENCY))
     table.add_row("in the wallets", money_text(totals.in_wallets, CURRENCY))
+    table.add_row("held", money_text(totals.held, CURRENCY))
     table.add_row("difference", money_text(totals.difference, CURRENCY), style="red" if totals.difference else "green")
     print_table(table)
 

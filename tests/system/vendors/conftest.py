@@ -8,5 +8,5 @@ from local_platform import LocalPlatform, local_platform
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
-    with local_platform(tmp_path_factory.mktemp("vendors") / "data") as running:
+    with local_platform(tmp_path_factory.mktemp("vendors") / "data", cells=3) as running:
         yield running

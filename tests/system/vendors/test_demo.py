@@ -1,17 +1,58 @@
 """`cellwallet demo` and the verbs that it recommends, on the real platform."""
 
+import signal
+from pathlib import Path
+
 from local_platform import LocalPlatform
+from typer.testing import CliRunner
+
+from cellwallet.__main__ import app
+from cellwallet.client import Client, accepted
 
 
 def test_a_vendors_day_goes_as_told_as_often_as_one_likes(platform: LocalPlatform) -> None:
     day = platform.run_json("demo")
     assert day["totals"]["difference"] == 0
     assert day["totals"]["in_wallets"] > 0
-    assert len(day["scenes"]) == 11
+    assert day["totals"]["held"] == 0
+    assert day["totals"]["cells"] == len(platform.stack.cells)
+    assert len(day["scenes"]) == 19
     assert day["addresses"]["router"] == platform.stack.router_url
     story = platform.run("demo").stdout
-    for told in ("available_balance_must_cover_amount", "/debit", "audit --full", platform.stack.router_url):
+    for told in (
+        *("available_balance_must_cover_amount", "hold_must_be_open", "amount_must_not_exceed_limit"),
+        *("3 guests of 3 cells", "entry.credit", "0 were forged", "as the control plane tells it"),
+        *("/debit", "audit --full", platform.stack.router_url),
+    ):
         assert told in story
+
+
+def test_a_day_leaves_no_limit_and_no_webhook_behind(platform: LocalPlatform) -> None:
+    platform.run("demo")
+    with Client(platform.stack.router_url, platform.stack.tokens.vendor) as client:
+        assert accepted(client.webhooks()).webhooks == ()
+    assert platform.run_json("limits", "show")["limits"] == []
+
+
+def test_a_day_without_an_operator_tells_what_cannot_be_played(platform: LocalPlatform, tmp_path: Path) -> None:
+    stack = platform.stack
+    result = CliRunner().invoke(
+        app, ["demo", "--url", stack.router_url, "--token", stack.tokens.vendor, "--data", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "there is no operator's token here" in result.stdout
+
+
+def test_a_day_that_is_ended_early_takes_back_what_it_has_set(platform: LocalPlatform) -> None:
+    day = platform.start("demo")
+    assert day.stdout is not None
+    while "The coffee shop" not in day.stdout.readline():
+        assert day.poll() is None
+    day.send_signal(signal.SIGTERM)
+    day.communicate(timeout=30)
+    assert day.returncode not in {0, -signal.SIGTERM}
+    with Client(platform.stack.router_url, platform.stack.tokens.vendor) as client:
+        assert accepted(client.webhooks()).webhooks == ()
 
 
 def test_wallets_are_opened_shown_listed_and_verified(platform: LocalPlatform) -> None:

@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "demo": "cellwallet.commands.demo",
     "wallets": "cellwallet.commands.wallets",
     "limits": "cellwallet.commands.limits",
+    "webhooks": "cellwallet.commands.webhooks",
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
     "headroom": "cellwallet.commands.headroom",

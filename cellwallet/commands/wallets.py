@@ -1,6 +1,6 @@
 """`cellwallet wallets open|show|entries|statement`: wallets as a vendor sees them, through the router.
 
-Its verbs verify, export and keys stand in verification.py.
+Its verb holds stands in holds.py, verify, export and keys in verification.py.
 """
 
 import json
@@ -17,6 +17,7 @@ from rich.table import Table
 from cellwallet.client import Entry, Statement, Wallet, accepted
 from cellwallet.commands import verification
 from cellwallet.commands.connection import TokenOption, UrlOption, failures_told
+from cellwallet.commands.holds import holds
 from cellwallet.commands.named_wallets import WalletArgument, client_of, named
 from cellwallet.commands.tables import instant_text, money_text, print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, out, print_json, write_file
@@ -152,6 +153,7 @@ def statement(
         out().print(f"{name} balance {money_text(balance, told.currency)} at {instant_text(at)}", highlight=False)
 
 
+app.command("holds")(holds)
 app.command("verify")(verification.verify)
 app.command("export")(verification.export)
 app.command("keys")(verification.keys)

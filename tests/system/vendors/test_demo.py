@@ -75,3 +75,31 @@ def test_errors_go_to_stderr(platform: LocalPlatform) -> None:
     failed = platform.run("wallets", "show", "0190a0b0-0000-7000-8000-000000000001", "--json", exit_code=1)
     assert failed.stdout == ""
     assert "wallet_must_exist" in failed.stderr
+
+
+def test_holds_are_listed(platform: LocalPlatform) -> None:
+    opening = ["wallets", "open", "--owner-type", "customer", "--owner-ref", "hold test", "--currency", "EUR"]
+    wallet_id = platform.run_json(*opening)["wallet_id"]
+    assert platform.run("wallets", "holds", wallet_id).stdout == "no holds\n"
+    with Client(platform.stack.router_url, platform.stack.tokens.vendor) as client:
+        accepted(client.credit(wallet_id, amount=100, currency="EUR"))
+        held = accepted(client.place_hold(wallet_id, amount=70, currency="EUR"))
+        accepted(client.capture(wallet_id, str(held.hold_id), amount=30, final=False))
+    (listed,) = platform.run_json("wallets", "holds", wallet_id, "--state", "open")["holds"]
+    assert (listed["hold_id"], listed["captured"], listed["remaining"]) == (held.hold_id, 30, 40)
+    assert platform.run_json("wallets", "holds", wallet_id, "--state", "expired")["holds"] == []
+    assert "0.40 EUR" in platform.run("wallets", "holds", wallet_id).stdout
+
+
+def test_webhooks_are_added_listed_and_removed(platform: LocalPlatform) -> None:
+    assert platform.run("webhooks", "list").stdout == "no webhooks\n"
+    added = platform.run_json("webhooks", "add", "https://you.example/events", "--kind", "debit", "--kind", "refused")
+    assert added["secret"].startswith("whsec_")
+    webhook_id = added["id"]
+    assert webhook_id in platform.run("webhooks", "list").stdout
+    assert platform.run_json("webhooks", "rotate", webhook_id)["secret"] != added["secret"]
+    assert platform.run("webhooks", "dead-letters", webhook_id).stdout == "no dead letters\n"
+    assert platform.run_json("webhooks", "redeliver", webhook_id) == {"redelivered": 0}
+    assert platform.run_json("webhooks", "remove", webhook_id) == {"webhooks": []}
+    refused = platform.run("webhooks", "add", "ftp://you.example", "--json", exit_code=1)
+    assert "request_must_be_well_formed" in refused.stderr

@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
+from control_plane.api.capacity import capacity_routes
 from control_plane.api.cells import cell_routes
 from control_plane.api.directory import directory_routes
 from control_plane.api.envelope import Envelope
@@ -56,7 +57,15 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
     )
     app.state.parts = parts
     bearer = Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))
-    for routes in (directory_routes, cell_routes, vendor_routes, limit_routes, plan_routes, webhook_routes):
+    for routes in (
+        directory_routes,
+        cell_routes,
+        capacity_routes,
+        vendor_routes,
+        limit_routes,
+        plan_routes,
+        webhook_routes,
+    ):
         app.include_router(routes, dependencies=[bearer])
     app.include_router(health_routes)
     app.add_middleware(Envelope, metrics=parts.metrics, tracing=tracing)

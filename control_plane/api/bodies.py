@@ -6,8 +6,19 @@ The contract says what things mean; here is what is accepted from the wire: boun
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
+from contract.certificate import CapacityCertificate
 from contract.configuration import CellConfiguration, LimitAmount, PublicKey, VendorLimits, VendorPolicy
 from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
@@ -154,6 +165,24 @@ class CapacityBody(BaseModel):
 
     capacity_per_s: Rate | None
     """Money commands per second; null = not certified, only queues bound the cell."""
+
+
+def _form_of_capacity(body: Any) -> str:
+    return "certificate" if isinstance(body, dict) and "form" in body else "capacity"
+
+
+Capacity = Annotated[
+    Annotated[CapacityBody, Tag("capacity")] | Annotated[CapacityCertificate, Tag("certificate")],
+    Discriminator(_form_of_capacity),
+]
+"""A certificate, or a number for whoever knows better."""
+
+
+class CapacityAnswer(BaseModel):
+    capacity_per_s: float | None
+    certificate: CapacityCertificate | None
+    """None = the capacity was set by hand, or there is none."""
+    uploaded_at: str | None
 
 
 class Signature(BaseModel):

@@ -1,4 +1,4 @@
-"""`/v1/cells`: registration, what is known of each cell, its configuration, its capacity."""
+"""`/v1/cells`: registration, what is known of each cell, its configuration, its key."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -9,7 +9,6 @@ from contract.scopes import Scope
 from control_plane.api.answers import described
 from control_plane.api.authorisation import ScopedRoute, caller_of, open_to
 from control_plane.api.bodies import (
-    CapacityBody,
     CellPath,
     CellsAnswer,
     RegistrationBody,
@@ -21,7 +20,7 @@ from control_plane.api.parts import parts_of
 from control_plane.api.problems import Refusal, cell_must_exist, problem
 from control_plane.api.reasons import PlatformReason
 from control_plane.fleet.instants import instant_text
-from control_plane.store.cells import ShownCell, forget_key, is_known, put_capacity, register, shown_cell, shown_cells
+from control_plane.store.cells import ShownCell, forget_key, is_known, register, shown_cell, shown_cells
 from control_plane.store.documents import SignedText, newest_configuration
 from control_plane.tokens import Caller
 
@@ -32,7 +31,7 @@ cell_routes = APIRouter(route_class=ScopedRoute, tags=["cells"])
 @open_to(Scope.FLEET_READ)
 async def list_cells(request: Request) -> CellsAnswer:
     async with parts_of(request).database.transaction() as connection:
-        return CellsAnswer(cells=[_answer(shown) for shown in await shown_cells(connection)])
+        return CellsAnswer(cells=[answer_of(shown) for shown in await shown_cells(connection)])
 
 
 @cell_routes.post("/v1/cells", response_model=None, responses=described(CellAnswer, 400, 401, 403, 409, 503))
@@ -52,7 +51,7 @@ async def register_cell(request: Request, registration: RegistrationBody) -> Cel
     if outcome == "other_key":
         detail = f"cell {registration.id} is known by another public key; an operator must forget that one first"
         return problem(request, Refusal(reason=PlatformReason.CELL_MUST_KEEP_ITS_KEY, detail=detail))
-    return _answer(shown) if shown else problem(request, cell_must_exist(registration.id))
+    return answer_of(shown) if shown else problem(request, cell_must_exist(registration.id))
 
 
 @cell_routes.get("/v1/cells/{cell_id}", response_model=None, responses=described(CellAnswer, 400, 401, 403, 404, 503))
@@ -60,7 +59,7 @@ async def register_cell(request: Request, registration: RegistrationBody) -> Cel
 async def show_cell(request: Request, cell_id: CellPath) -> CellAnswer | Response:
     async with parts_of(request).database.transaction() as connection:
         shown = await shown_cell(connection, CellId(cell_id))
-    return _answer(shown) if shown else problem(request, cell_must_exist(cell_id))
+    return answer_of(shown) if shown else problem(request, cell_must_exist(cell_id))
 
 
 @cell_routes.get(
@@ -90,26 +89,6 @@ async def read_configuration(request: Request, cell_id: CellPath, wait: Wait = 0
     return answer or problem(request, Refusal(reason=PlatformReason.CONFIGURATION_MUST_BE_PUBLISHED, detail=detail))
 
 
-@cell_routes.put(
-    "/v1/cells/{cell_id}/capacity",
-    response_model=None,
-    responses=described(CellAnswer, 400, 401, 403, 404, 503),
-)
-@open_to(Scope.FLEET_MANAGE)
-async def put_cell_capacity(request: Request, cell_id: CellPath, capacity: CapacityBody) -> CellAnswer | Response:
-    """What the cell was certified for; it holds itself to it as soon as its configuration arrives."""
-    async with parts_of(request).database.transaction() as connection:
-        await put_capacity(
-            connection,
-            CellId(cell_id),
-            capacity.capacity_per_s,
-            actor=caller_of(request).subject,
-            request_id=request.state.request_id,
-        )
-        shown = await shown_cell(connection, CellId(cell_id))
-    return _answer(shown) if shown else problem(request, cell_must_exist(cell_id))
-
-
 @cell_routes.delete(
     "/v1/cells/{cell_id}/public_key",
     response_model=None,
@@ -123,10 +102,10 @@ async def forget_cell_key(request: Request, cell_id: CellPath) -> CellAnswer | R
             connection, CellId(cell_id), actor=caller_of(request).subject, request_id=request.state.request_id
         )
         shown = await shown_cell(connection, CellId(cell_id))
-    return _answer(shown) if shown else problem(request, cell_must_exist(cell_id))
+    return answer_of(shown) if shown else problem(request, cell_must_exist(cell_id))
 
 
-def _answer(shown: ShownCell) -> CellAnswer:
+def answer_of(shown: ShownCell) -> CellAnswer:
     cell = shown.cell
     newest_instance = max(cell.instances, key=lambda instance: instance.first_seen_at, default=None)
     seen_at = max((instance.seen_at for instance in cell.instances), default=None)

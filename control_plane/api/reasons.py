@@ -11,6 +11,9 @@ class PlatformReason(StrEnum):
     CELL_MUST_EXIST = "cell_must_exist"
     CELL_MUST_NOT_BE_RETIRED = "cell_must_not_be_retired"
     CELL_MUST_KEEP_ITS_KEY = "cell_must_keep_its_key"
+    CERTIFICATE_MUST_NAME_THIS_CELL = "certificate_must_name_this_cell"
+    CERTIFICATE_MUST_BE_OF_THIS_VERSION = "certificate_must_be_of_this_version"
+    CERTIFICATE_MUST_BE_SOUND = "certificate_must_be_sound"
     LIMITS_MUST_FIT_THE_CONFIGURATION = "limits_must_fit_the_configuration"
     DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
     CONFIGURATION_MUST_BE_PUBLISHED = "configuration_must_be_published"
@@ -27,6 +30,15 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     PlatformReason.CELL_MUST_EXIST: Meaning(status=404, retry="same_id", title="The cell must exist"),
     PlatformReason.CELL_MUST_NOT_BE_RETIRED: Meaning(status=409, retry="never", title="The cell must not be retired"),
     PlatformReason.CELL_MUST_KEEP_ITS_KEY: Meaning(status=409, retry="never", title="The cell must keep its key"),
+    PlatformReason.CERTIFICATE_MUST_NAME_THIS_CELL: Meaning(
+        status=409, retry="never", title="The certificate must name this cell"
+    ),
+    PlatformReason.CERTIFICATE_MUST_BE_OF_THIS_VERSION: Meaning(
+        status=409, retry="never", title="The certificate must be of the version that the cell runs"
+    ),
+    PlatformReason.CERTIFICATE_MUST_BE_SOUND: Meaning(
+        status=409, retry="never", title="The certificate must be one to rely on"
+    ),
     PlatformReason.LIMITS_MUST_FIT_THE_CONFIGURATION: Meaning(
         status=409, retry="never", title="The limits must fit the configuration"
     ),

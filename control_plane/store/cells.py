@@ -89,28 +89,6 @@ async def forget_instance(connection: AsyncConnection, cell: CellId, instance: I
     return forgotten.rowcount == 1
 
 
-async def put_capacity(
-    connection: AsyncConnection, cell: CellId, capacity_per_s: float | None, *, actor: str, request_id: str
-) -> bool:
-    """False when there is no such cell."""
-    await lock_fleet(connection)
-    before = (await connection.execute(select(cells.c.capacity_per_s).where(cells.c.id == cell))).first()
-    if before is None:
-        return False
-    if before.capacity_per_s != capacity_per_s:
-        await connection.execute(update(cells).where(cells.c.id == cell).values(capacity_per_s=capacity_per_s))
-        await record_change(
-            connection,
-            actor=actor,
-            subject=f"cell:{cell}",
-            before={"capacity_per_s": before.capacity_per_s},
-            after={"capacity_per_s": capacity_per_s},
-            request_id=request_id,
-        )
-        await nudge(connection)
-    return True
-
-
 async def forget_key(connection: AsyncConnection, cell: CellId, *, actor: str, request_id: str) -> bool:
     """The next key that the cell shows becomes its own; False when there is no such cell."""
     await lock_fleet(connection)

@@ -75,6 +75,15 @@ instances = Table(
     comment="API processes of cells, as they registered.",
 )
 
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("cell", Text, ForeignKey("cells.id"), primary_key=True),
+    Column("uploaded_at", DateTime(timezone=True), nullable=False),
+    Column("document", JSONB, nullable=False),
+    comment="What the capacity in force of a cell rests on; none when it was set by hand.",
+)
+
 units = Table(
     "units",
     metadata,
@@ -174,6 +183,7 @@ webhooks = Table(
 APP_GRANTS = {
     "fleet": "SELECT, UPDATE",
     "cells": "SELECT, INSERT, UPDATE",
+    "certificates": "SELECT, INSERT, UPDATE, DELETE",
     "instances": "SELECT, INSERT, UPDATE, DELETE",
     "units": "SELECT, INSERT, UPDATE",
     "isolated_wallets": "SELECT, INSERT, DELETE",

@@ -153,7 +153,7 @@ async def test_a_command_that_waited_for_the_fence_is_told_that_the_wallet_moves
         "debit": book.debit(ALICE, 1),
         "credit": book.credit(ALICE, 1),
         "transfer out": book.transfer(ALICE, BOB, 1),
-        "transfer in": book.transfer(BOB, ALICE, 1),
+        "transfer in": book.transfer(BOB, ALICE, 1, may_leave=False),
         "reverse": book.reverse(ALICE, credit, 1),
         "change": book.change(ALICE, status="suspended"),
         "replay": credit,
@@ -172,6 +172,22 @@ async def test_a_command_that_waited_for_the_fence_is_told_that_the_wallet_moves
         database.sql("UPDATE wallets SET frozen_by = NULL")
         database.sql("UPDATE unit_state SET state = 'active' WHERE state = 'fenced'")
         assert code(await running.submit(commands[way])) == ("replayed" if way == "replay" else "accepted")
+    await database.assert_clean()
+
+
+async def test_a_transfer_to_a_wallet_that_moves_leaves_the_cell(database: CellDatabase, book: Book) -> None:
+    """Wherever the receiver will be, it is asked there."""
+    async with running_lanes(database) as running:
+        await running.open(book, ["alice", "bob"])
+        assert await running.codes(book.credit(BOB, 50)) == ["accepted"]
+        async with fencing(database) as mover:
+            answer = running.submit(book.transfer(BOB, ALICE, 20))
+            await until(has_waiter(database))
+            await mover.commit()
+        assert code(await answer) == "accepted"
+        assert database.one("SELECT state FROM transfers") == "in_transit"
+        database.sql("UPDATE wallets SET frozen_by = NULL")
+        database.sql("UPDATE unit_state SET state = 'active' WHERE state = 'fenced'")
     await database.assert_clean()
 
 

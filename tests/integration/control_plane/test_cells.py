@@ -100,7 +100,8 @@ async def test_a_waiting_cell_hears_of_a_blocked_vendor_at_once(platform: Runnin
     path, known = "/v1/cells/cell-1/configuration?wait=20", {"If-None-Match": f'"{before["version"]}"'}
     waiting = asyncio.create_task(platform.get(path, **known))
     await platform.put("/v1/vendors/v-1", {"blocked": True})
-    assert (await waiting).json()["vendors"] == {"v-1": {"blocked": True, "rate_per_s": None, "scopes_allowed": None}}
+    policy = {"blocked": True, "rate_per_s": None, "scopes_allowed": None, "limits": {"amount_max": None}}
+    assert (await waiting).json()["vendors"] == {"v-1": policy}
 
 
 async def test_a_capacity_is_put_shown_and_remembered_with_its_author(platform: RunningPlatform) -> None:

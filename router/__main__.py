@@ -14,6 +14,9 @@ from router.line_writer import LineWriter
 from router.logs import set_up_logging
 from router.settings import Settings
 
+LOOPBACK = "127.0.0.1"
+"""Behind a HAProxy nobody else may reach the vendors' port of this process."""
+
 
 def main() -> int:
     try:
@@ -40,7 +43,7 @@ async def _run(settings: Settings, writer: LineWriter) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     router = build_router(settings, writer)
-    public = listen(settings.host, settings.port)
+    public = listen(settings.host if settings.haproxy_port is None else LOOPBACK, settings.port)
     admin = listen(settings.host, settings.admin_port)
     structlog.get_logger("router").info("listening", port=settings.port, admin_port=settings.admin_port)
     await serve(router, public=public, admin=admin, grace_s=settings.shutdown_grace_s, until=stop)

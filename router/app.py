@@ -22,11 +22,14 @@ from router.cell_connections import CellConnections
 from router.delivery import Delivery
 from router.directory_files import DirectoryFiles
 from router.directory_source import DirectorySource
+from router.haproxy.agent import HaproxyAgent
+from router.haproxy.behind import BehindHaproxy
 from router.line_writer import LineWriter
 from router.live_map import LiveMap
 from router.metrics import RouterMetrics
 from router.proxy import Proxy
 from router.routing.directory import Directory
+from router.routing.haproxy_configuration import DataPlane
 from router.routing.health import FleetHealth
 from router.settings import Settings
 from router.strict_server import StrictProtocol
@@ -53,6 +56,7 @@ class Router:
     health: FleetHealth
     metrics: RouterMetrics
     source: DirectorySource
+    haproxy: HaproxyAgent | None
     client: httpx.AsyncClient | None
     control_plane: ControlPlane
     connections: CellConnections
@@ -69,6 +73,7 @@ def build_router(settings: Settings, writer: LineWriter) -> Router:
     tracing = start_tracing(endpoint=settings.otlp_endpoint, router_id=settings.id, zone=settings.zone)
     client = _control_plane_client(settings)
     control_plane = ControlPlane(settings.control_plane_url)
+    haproxy = _haproxy(settings, live_map)
     live_map.on_replaced(lambda directory: _forget_what_is_gone(directory, health, connections))
     return Router(
         proxy=Proxy(
@@ -87,7 +92,8 @@ def build_router(settings: Settings, writer: LineWriter) -> Router:
         live_map=live_map,
         health=health,
         metrics=metrics,
-        source=_source(settings, live_map, metrics, client),
+        source=_source(settings, live_map, metrics, client, haproxy),
+        haproxy=haproxy,
         client=client,
         control_plane=control_plane,
         connections=connections,
@@ -105,8 +111,26 @@ def _control_plane_client(settings: Settings) -> httpx.AsyncClient | None:
     )
 
 
+def _haproxy(settings: Settings, live_map: LiveMap) -> HaproxyAgent | None:
+    if settings.haproxy_port is None:
+        return None
+    data_plane = DataPlane(
+        router_id=settings.id,
+        host=settings.host,
+        port=settings.haproxy_port,
+        agent_port=settings.port,
+        in_flight_max=settings.in_flight_max,
+        is_quiet=settings.log_level in {"warning", "error"},
+    )
+    return HaproxyAgent(live_map=live_map, folder=settings.state_dir / "haproxy", data_plane=data_plane)
+
+
 def _source(
-    settings: Settings, live_map: LiveMap, metrics: RouterMetrics, client: httpx.AsyncClient | None
+    settings: Settings,
+    live_map: LiveMap,
+    metrics: RouterMetrics,
+    client: httpx.AsyncClient | None,
+    haproxy: HaproxyAgent | None,
 ) -> DirectorySource:
     keys = public_keys_of(orjson.loads(settings.control_plane_jwks_file.read_bytes()))
     return DirectorySource(
@@ -119,6 +143,7 @@ def _source(
         own_zone=settings.zone,
         wait_s=settings.directory_wait_s,
         wall_clock=time.time,
+        version_in_service=None if haproxy is None else haproxy.version_in_service,
     )
 
 
@@ -138,16 +163,21 @@ async def serve(
 ) -> None:
     """Serve both ports from the map on disk or the first one fetched; on `until`, finish what was accepted and stop."""
     await router.source.load()
+    if router.haproxy is not None:
+        await router.haproxy.prepare()
     protocol = functools.partial(StrictProtocol, on_refused=router.metrics.refused_raw)
-    public_server = _server(router.proxy, grace_s=grace_s, http=protocol)
+    entrance = router.proxy if router.haproxy is None else BehindHaproxy(router.proxy)
+    public_server = _server(entrance, grace_s=grace_s, http=protocol)
     admin_server = _server(router.admin, grace_s=1.0, http="httptools")
     gc.collect()
     gc.freeze()  # what stands now stands for ever: collections need not look at it
     helpers = [
-        asyncio.create_task(_follow_the_map(router.source), name="directory"),
+        asyncio.create_task(_for_ever(router.source), name="directory"),
         asyncio.create_task(_flush(router.access_log), name="access log"),
         asyncio.create_task(admin_server.serve([admin]), name="admin port"),
     ]
+    if router.haproxy is not None:
+        helpers.insert(0, asyncio.create_task(_for_ever(router.haproxy), name="haproxy"))
     public_task = asyncio.create_task(public_server.serve([public]), name="public port")
     stopping = asyncio.create_task(until.wait())
     await asyncio.wait({stopping, public_task}, return_when=asyncio.FIRST_COMPLETED)
@@ -189,13 +219,13 @@ def _server(app: Any, *, grace_s: float, http: Any) -> _Server:
     )
 
 
-async def _follow_the_map(source: DirectorySource) -> None:
+async def _for_ever(follower: DirectorySource | HaproxyAgent) -> None:
     """A bug in following the map must not end the serving of the map that stands."""
     while True:
         try:
-            await source.run()
+            await follower.run()
         except Exception:  # noqa: BLE001 - the boundary between a helper and what vendors depend on
-            _log.exception("directory_source_broke")
+            _log.exception("follower_broke", follower=type(follower).__name__)
         await asyncio.sleep(SOURCE_PAUSE_S)
 
 

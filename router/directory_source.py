@@ -7,7 +7,7 @@ poll).
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import httpx
@@ -49,6 +49,7 @@ class DirectorySource:
         own_zone: str,
         wait_s: int,
         wall_clock: Callable[[], float],
+        version_in_service: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
         self._live_map = live_map
         self._files = files
@@ -59,6 +60,8 @@ class DirectorySource:
         self._own_zone = own_zone
         self._wait_s = wait_s
         self._wall_clock = wall_clock
+        self._version_in_service = version_in_service or self._version_of_live_map
+        """Where another process serves by the map: the version that it has taken over by now."""
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
         self._seen_version: int | None = None
         """The newest version that was judged; a declined one is not asked for again."""
@@ -109,9 +112,9 @@ class DirectorySource:
     async def _fetch(self, client: httpx.AsyncClient) -> bool:
         """One poll; it also acknowledges the version that is in use."""
         question: dict[str, str | int] = {"router": self._router_id, "wait": self._wait_s}
-        directory = self._live_map.current
-        if directory is not None:
-            question["applied"] = directory.version
+        applied = await self._version_in_service()
+        if applied is not None:
+            question["applied"] = applied
         headers = {} if self._seen_version is None else {"If-None-Match": f'"{self._seen_version}"'}
         answer = await client.get(PATH, params=question, headers=headers, timeout=self._wait_s + TIMEOUT_S)
         if answer.status_code == httpx.codes.NOT_MODIFIED:
@@ -120,6 +123,10 @@ class DirectorySource:
         answer.raise_for_status()
         document = await asyncio.to_thread(read_document, answer.content, self._keys)
         return await self._judge(document, answer.content)
+
+    async def _version_of_live_map(self) -> int | None:
+        directory = self._live_map.current
+        return None if directory is None else directory.version
 
     async def _judge(self, document: DirectoryDocument, raw: bytes) -> bool:
         """Take the document over, unless it must not be."""

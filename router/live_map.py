@@ -18,6 +18,8 @@ class LiveMap:
         self.learned = asyncio.Event()
         """Set when a 421 has taught something that is not on disk yet."""
         self.learned_count = 0
+        self.changed = asyncio.Event()
+        """Set with every other map, however it came about; for the one who keeps a HAProxy in step."""
 
     @property
     def current(self) -> Directory | None:
@@ -28,6 +30,7 @@ class LiveMap:
 
     def replace(self, directory: Directory) -> None:
         self._current = directory
+        self.changed.set()
         for listener in self._listeners:
             listener(directory)
 
@@ -40,3 +43,4 @@ class LiveMap:
             self._current = taught
             self.learned_count += 1
             self.learned.set()
+            self.changed.set()

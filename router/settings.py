@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     """TCP port of the vendor API. Required: vendors and load balancers know it."""
     admin_port: Port
     """TCP port of metrics and signs of life. Required, and apart, so that vendors can never reach it."""
+    haproxy_port: Port | None = None
+    """TCP port of the vendor API where a HAProxy serves it. This process then is its agent and slow path: it keeps its
+    files in `state_dir`/haproxy, and listens on `port` for it alone, on the loopback. None = this process serves."""
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 20.0
     """Seconds that accepted requests get to finish at a stop; below the 30 s that Kubernetes grants a pod."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,10 @@ from typing import Any
 
 import httpx
 from signed_directory import TOKEN, Signer
+from running_haproxy import RunningHaproxy
 from stand_in_cell import StandInCell
 
+from cellwallet.local.ports import is_free
 from contract.directory import DirectoryDocument
 from router.app import Router, build_router, listen, serve
 from router.line_writer import LineWriter
@@ -36,6 +39,7 @@ class RouterUnderTest:
         self.port = port
         self.admin_url = f"http://127.0.0.1:{admin_port}"
         self._log = log
+        self.haproxy: RunningHaproxy | None = None
 
     @property
     def version(self) -> int | None:
@@ -67,10 +71,19 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_router(
-    folder: Path, signer: Signer, *, document: DirectoryDocument | None = None, **changes: Any
+    folder: Path,
+    signer: Signer,
+    *,
+    document: DirectoryDocument | None = None,
+    data_plane: str = "python",
+    **changes: Any,
 ) -> AsyncIterator[RouterUnderTest]:
-    """A router that starts from `document` on its disk, or from nothing."""
-    settings = router_settings(folder, signer, **changes)
+    """A router that starts from `document` on its disk, or from nothing; its client asks the data plane."""
+    public, admin = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+    port, admin_port = public.getsockname()[1], admin.getsockname()[1]
+    if data_plane == "haproxy":
+        changes = {"haproxy_port": unused_port(), **changes}
+    settings = router_settings(folder, signer, port=port, **changes)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     if document is not None:
         (settings.state_dir / "directory.json").write_bytes(signer.signed(document))
@@ -78,14 +91,22 @@ async def running_router(
     writer = LineWriter(log)
     writer.start()
     router = build_router(settings, writer)
-    public, admin = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
-    port, admin_port = public.getsockname()[1], admin.getsockname()[1]
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(router, public=public, admin=admin, grace_s=1.0, until=stop))
-    url = f"http://127.0.0.1:{port}"
+    haproxy = None
+    if settings.haproxy_port is not None:
+        haproxy = RunningHaproxy(settings.state_dir / "haproxy", settings.haproxy_port)
+        await haproxy.start()
+    url = f"http://127.0.0.1:{settings.haproxy_port or port}"
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=35.0, limits=limits) as client:
-        yield RouterUnderTest(router, client, port=port, admin_port=admin_port, log=log)
+        under_test = RouterUnderTest(router, client, port=port, admin_port=admin_port, log=log)
+        under_test.haproxy = haproxy
+        try:
+            yield under_test
+        finally:
+            if haproxy is not None:
+                await haproxy.stop()
     stop.set()
     await serving
     writer.close()
@@ -107,6 +128,11 @@ def router_settings(folder: Path, signer: Signer, **changes: Any) -> Settings:
     if members.get("control_plane_url"):
         members["control_plane_token"] = TOKEN
     return Settings(**members)
+
+
+def unused_port() -> int:
+    """Below those that the kernel gives to outgoing connections, one of which could take it meanwhile."""
+    return next(port for port in iter(lambda: random.randint(12_000, 19_999), 0) if is_free(port))
 
 
 async def wait_until(holds: Callable[[], object], *, why: str = "") -> None:

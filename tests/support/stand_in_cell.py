@@ -50,7 +50,10 @@ Script = Callable[[Seen], Awaitable[Reply]]
 
 
 class StandInCell:
-    """One API process of a cell. `script` may be replaced at any time."""
+    """One API process of a cell. `script` may be replaced at any time.
+
+    Questions for its readiness are answered as long as it lives, and are not counted among what it has seen.
+    """
 
     def __init__(self, cell_id: str, script: Script | None = None) -> None:
         self.id = cell_id
@@ -90,10 +93,16 @@ class StandInCell:
         task = asyncio.current_task()
         assert task is not None
         self._serving[task] = writer
-        self.connections += 1
+        is_counted = False
         try:
             while True:
-                await self._serve_one(await _read(reader), writer)
+                seen = await _read(reader)
+                if seen.target == "/readyz":
+                    writer.write(_READY)
+                    continue
+                self.connections += not is_counted
+                is_counted = True
+                await self._serve_one(seen, writer)
         except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             pass  # the other side left, or this process was killed
         finally:
@@ -126,6 +135,9 @@ class StandInCell:
         }
         lines = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
         return f"HTTP/1.1 {reply.status} Told\r\n{lines}\r\n".encode() + body
+
+
+_READY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
 async def _read(reader: asyncio.StreamReader) -> Seen:

@@ -41,10 +41,17 @@ async def new_cell() -> AsyncIterator[NewCell]:
 
 
 @pytest.fixture
-async def new_router(tmp_path: Path, signer: Signer) -> AsyncIterator[NewRouter]:
+def data_plane(request: pytest.FixtureRequest) -> str:
+    """Who serves the vendors; tests that hold for both are marked `both_data_planes`."""
+    return str(getattr(request, "param", "python"))
+
+
+@pytest.fixture
+async def new_router(tmp_path: Path, signer: Signer, data_plane: str) -> AsyncIterator[NewRouter]:
     async with AsyncExitStack() as running:
 
         async def start(**members: Any) -> RouterUnderTest:
+            members.setdefault("data_plane", data_plane)
             return await running.enter_async_context(running_router(tmp_path, signer, **members))
 
         yield start

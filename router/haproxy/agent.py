@@ -1,0 +1,204 @@
+"""Keeps a HAProxy in step with the live map: files first, then the running process, by commands or by a reload.
+
+Looks at what runs, plans (`routing/haproxy_maps.py`) and acts; doing it again changes nothing. A HAProxy that was
+started by somebody else, or restarted, is found out by the pid of its worker. Without this process HAProxy serves on.
+"""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from contract.values import value
+from router.haproxy.files import CONFIGURATION, write_changed
+from router.haproxy.master import HaproxyMustAnswerError, HaproxyMustRunError, Master, Worker
+from router.live_map import LiveMap
+from router.routing.directory import Directory
+from router.routing.haproxy_configuration import DataPlane, configuration_of
+from router.routing.haproxy_maps import (
+    DOUBTED_MAP,
+    FACTS_MAP,
+    SLOTS_MAP,
+    WALLETS_MAP,
+    InPlace,
+    Reload,
+    entries_shown,
+    maps_of,
+    plan,
+    text_of,
+)
+
+LOOK_PERIOD_S = 1.0
+"""Between looks at HAProxy without news: by then a restarted one is compared with the map."""
+
+RELOAD_PATIENCE_S = 5.0
+RELOAD_POLL_S = 0.02
+
+RELOAD_PAUSE_S = 30.0
+"""Before a configuration that a reload did not bring is tried again: each try costs HAProxy a start."""
+
+DOUBT_S = 5.0
+"""How long a wallet goes by the agent after a cell has disowned it: its next request teaches the map."""
+
+_log = structlog.get_logger("router")
+
+
+@value
+class Known:
+    """What a worker was last seen or made to work by."""
+
+    pid: int
+    in_place: InPlace
+
+
+class HaproxyAgent:
+    def __init__(self, *, live_map: LiveMap, folder: Path, data_plane: DataPlane) -> None:
+        self._live_map = live_map
+        self._folder = folder
+        self._data_plane = data_plane
+        self._master = Master(folder)
+        self._turn = asyncio.Lock()
+        self._known: dict[int, Known] = {}
+        self._drawn: tuple[Directory | None, InPlace] | None = None
+        self._version_in_service: int | None = None
+        self._is_in_step = True
+        self._doubts_cleared_at = 0.0
+        self._reload_failed: tuple[str, float] = ("", 0.0)
+        self.reloads = 0
+
+    async def version_in_service(self) -> int | None:
+        """The version that vendors are served by from now on; what is not, must not be acknowledged."""
+        await self.follow()
+        return self._version_in_service
+
+    async def prepare(self) -> None:
+        """Files that a HAProxy can start from; without a map those of an earlier life stay."""
+        if self._live_map.current is not None or not (self._folder / CONFIGURATION).exists():
+            await self._wanted(self._live_map.current)
+
+    async def run(self) -> None:
+        """Follow every change of the map, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_PERIOD_S):
+                    await self._live_map.changed.wait()
+            except TimeoutError:
+                pass  # nothing new: HAProxy itself may be
+            self._live_map.changed.clear()
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Bring HAProxy to the present map, as far as it can be reached."""
+        async with self._turn:
+            directory = self._live_map.current
+            if directory is None:
+                return
+            try:
+                await self._bring_to(await self._wanted(directory))
+            except HaproxyMustRunError:
+                self._known = {}  # it will read the files
+            except (HaproxyMustAnswerError, OSError) as error:
+                self._note(is_in_step=False, why=str(error))
+                return
+            self._version_in_service = directory.version
+            self._note(is_in_step=True, why="")
+
+    async def _wanted(self, directory: Directory | None) -> InPlace:
+        """What HAProxy is to work by, once it lies on disk."""
+        if self._drawn is not None and self._drawn[0] is directory:
+            return self._drawn[1]
+        text, digest = configuration_of(directory, self._data_plane)
+        wanted = InPlace(digest=digest, maps=maps_of(directory))
+        texts = {name: text_of(entries) for name, entries in wanted.maps.items()}
+        await asyncio.to_thread(write_changed, self._folder, {**texts, DOUBTED_MAP: "", CONFIGURATION: text})
+        self._drawn = directory, wanted
+        return wanted
+
+    async def _bring_to(self, wanted: InPlace) -> None:
+        present, *leaving = await self._master.workers()
+        await self._amend(present, wanted)
+        for worker in leaving:
+            await self._amend_leaving(worker, wanted)
+        self._known = {pid: known for pid, known in self._known.items() if pid in {present.pid, *_pids(leaving)}}
+
+    async def _amend(self, worker: Worker, wanted: InPlace) -> None:
+        step = plan(await self._in_place(worker), wanted)
+        if isinstance(step, Reload):
+            worker = await self._reload(worker, step, wanted)
+            step = plan(await self._in_place(worker), wanted)
+            if isinstance(step, Reload):
+                self._reload_failed = wanted.digest, _now_s()
+                raise HaproxyMustAnswerError(f"after a reload {step.why}")
+        await self._obeyed(worker, *step.commands, *self._clearing())
+        self._known[worker.pid] = Known(pid=worker.pid, in_place=wanted)
+
+    async def _amend_leaving(self, worker: Worker, wanted: InPlace) -> None:
+        """One that only ends its connections may still be asked something on them."""
+        known = self._known.get(worker.pid)
+        if known is None:
+            return
+        step = plan(InPlace(digest=wanted.digest, maps=known.in_place.maps), wanted)
+        if isinstance(step, Reload) or not step.commands:
+            return
+        try:
+            await self._master.tell(worker, *step.commands)
+        except HaproxyMustAnswerError:
+            return  # it has just ended, or will: what it sends astray a cell sends back
+        self._known[worker.pid] = Known(pid=worker.pid, in_place=wanted)
+
+    async def _in_place(self, worker: Worker) -> InPlace:
+        """What is known of the worker, or else what it says."""
+        known = self._known.get(worker.pid)
+        if known is not None:
+            return known.in_place
+        told = await self._master.tell(worker, "show env CONFIGURATION_DIGEST")
+        maps = {}
+        for name in (SLOTS_MAP, WALLETS_MAP, FACTS_MAP):
+            maps[name] = entries_shown(await self._master.tell(worker, f"show map {name}"))
+        return InPlace(digest=told.partition("=")[2], maps=maps)
+
+    async def _obeyed(self, worker: Worker, *commands: str) -> None:
+        complaint = await self._master.tell(worker, *commands)
+        if complaint:
+            self._known.pop(worker.pid, None)  # whatever it has, it is not what we think
+            raise HaproxyMustAnswerError(complaint[:200])
+
+    def _clearing(self) -> tuple[str, ...]:
+        if _now_s() - self._doubts_cleared_at < DOUBT_S:
+            return ()
+        self._doubts_cleared_at = _now_s()
+        return (f"clear map {DOUBTED_MAP}",)
+
+    async def _reload(self, old: Worker, step: Reload, wanted: InPlace) -> Worker:
+        """The worker that has taken over; the old one ends its connections by itself."""
+        digest, failed_at = self._reload_failed
+        if digest == wanted.digest and _now_s() - failed_at < RELOAD_PAUSE_S:
+            raise HaproxyMustAnswerError(f"it did not take the configuration {digest}")
+        self._reload_failed = wanted.digest, _now_s()
+        _log.info("haproxy_reloads", why=step.why)
+        self.reloads += 1
+        await self._master.reload()
+        async with asyncio.timeout(RELOAD_PATIENCE_S):
+            while True:
+                try:
+                    present = (await self._master.workers())[0]
+                except (HaproxyMustRunError, HaproxyMustAnswerError):
+                    present = old  # the master is changing its own program
+                if present.pid != old.pid:
+                    self._reload_failed = "", 0.0
+                    return present
+                await asyncio.sleep(RELOAD_POLL_S)
+
+    def _note(self, *, is_in_step: bool, why: str) -> None:
+        if is_in_step != self._is_in_step:
+            self._is_in_step = is_in_step
+            log = _log.info if is_in_step else _log.error
+            log("haproxy_in_step" if is_in_step else "haproxy_out_of_step", detail=why)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _pids(workers: list[Worker]) -> set[int]:
+    return {worker.pid for worker in workers}

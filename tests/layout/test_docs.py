@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from cell.crash_points import POINTS
 from contract.reasons import MEANINGS, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,8 @@ def test_folders_that_the_invariants_name_exist() -> None:
     text = (ROOT / "docs" / "INVARIANTS.md").read_text()
     for folder in re.findall(r"`(\w[\w/]+/)`", text):
         assert (ROOT / folder).is_dir(), folder
+
+
+def test_every_crash_point_is_told() -> None:
+    text = (ROOT / "docs" / "life_of_a_transfer.md").read_text()
+    assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(POINTS)

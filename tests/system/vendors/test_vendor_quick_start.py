@@ -11,7 +11,7 @@ import pytest
 from local_platform import REPOSITORY, LocalPlatform
 
 PAGE = REPOSITORY / "docs" / "running" / "vendor_quick_start.md"
-BLOCKS_MIN = {"sh": 2, "python": 6}
+BLOCKS_MIN = {"sh": 2, "python": 12}
 
 
 def _blocks(language: str) -> str:

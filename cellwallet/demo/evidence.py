@@ -73,8 +73,8 @@ def signature(stage: Stage, operations: Operations | None) -> Scene:
     return Scene(
         title=title,
         lines=(
-            f"Checkpoint {signed.number} of {signed.cell} has Anna's wallet (one of {proof.checkpoint.wallets}), up to",
-            f"entry {signed.seq}: {len(proof.path)} hashes lead from there to the root that the cell has signed.",
+            f"Checkpoint {signed.number} of {signed.cell}, over {proof.checkpoint.wallets} wallets, has Anna's up to entry",
+            f"{signed.seq}: the path from there, of length {len(proof.path)}, leads to the root that the cell has signed.",
             f"The signature fits the cell's public key, as {source} tells it, and the history passes through it.",
         ),
     )

@@ -73,8 +73,8 @@ def signature(stage: Stage, operations: Operations | None) -> Scene:
     return Scene(
         title=title,
         lines=(
-            f"Checkpoint {signed.number} of {signed.cell}, over {proof.checkpoint.wallets} wallets, has Anna's up to entry",
-            f"{signed.seq}: the path from there, of length {len(proof.path)}, leads to the root that the cell has signed.",
+            f"Checkpoint {signed.number} of {signed.cell} has Anna's wallet up to entry {signed.seq}, among those of",
+            f"{proof.checkpoint.wallets} wallets: a path of length {len(proof.path)} leads from there to the signed root.",
             f"The signature fits the cell's public key, as {source} tells it, and the history passes through it.",
         ),
     )

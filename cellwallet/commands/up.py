@@ -13,6 +13,7 @@ from cellwallet.commands.progress import telling
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, err, fail, out, print_json
 from cellwallet.local.app import Event, Options, Platform, Tell
 from cellwallet.local.folder import FolderMustBeFreeError
+from cellwallet.local.haproxy import HaproxyMustBeInstalledError, haproxy_program
 from cellwallet.local.identity import leashed
 from cellwallet.local.launch import PLATFORM, PlatformMustStartError, launch, reporter
 from cellwallet.local.ports import PortMustBeFreeError
@@ -22,7 +23,14 @@ from cellwallet.local.supervisor import PartMustStartError
 
 app = typer.Typer(add_completion=False)
 
-WHY_IT_CANNOT_START = (FolderMustBeFreeError, PartMustStartError, PlatformMustStartError, PortMustBeFreeError, OSError)
+WHY_IT_CANNOT_START = (
+    FolderMustBeFreeError,
+    HaproxyMustBeInstalledError,
+    PartMustStartError,
+    PlatformMustStartError,
+    PortMustBeFreeError,
+    OSError,
+)
 
 
 class RouterKind(StrEnum):
@@ -44,7 +52,9 @@ def up(
         int, typer.Option(min=0, max=65_535, help="Port of the router; another one when it is taken, or for 0.")
     ] = 8080,
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready, and leave it running.")] = False,
-    router: Annotated[RouterKind, typer.Option(help="Data plane of the router.")] = RouterKind.PYTHON,
+    router: Annotated[
+        RouterKind, typer.Option(help="Who serves vendors: the router itself, or a HAProxy that it keeps in step.")
+    ] = RouterKind.PYTHON,
     api_processes: Annotated[int, typer.Option(min=1, max=64, help="API processes per cell.")] = 2,
     shared_buffers_mb: Annotated[int, typer.Option(min=16, help="Cache of each PostgreSQL, in MB.")] = 256,
     demo: Annotated[bool, typer.Option("--demo", help="Play a vendor's day when ready.")] = False,
@@ -55,16 +65,15 @@ def up(
 
     The same data folder continues where it stopped. Ctrl-C stops in order; a second one at once.
     """
-    if router is not RouterKind.PYTHON:
-        fail("router 'haproxy' is not available on one machine; available: python")
-    options = Options(
-        data=data.resolve(),
-        cells=cells,
-        router_port=port or None,
-        api_processes=api_processes,
-        shared_buffers_mb=shared_buffers_mb,
-    )
     try:
+        options = Options(
+            data=data.resolve(),
+            cells=cells,
+            router_port=port or None,
+            api_processes=api_processes,
+            shared_buffers_mb=shared_buffers_mb,
+            haproxy=haproxy_program() if router is RouterKind.HAPROXY else None,
+        )
         if detach:
             _run_detached(options, as_json=as_json)
             if demo:
@@ -82,6 +91,7 @@ def _run_detached(options: Options, *, as_json: bool) -> None:
         *("--port", str(options.router_port or 0)),
         *("--api-processes", str(options.api_processes)),
         *("--shared-buffers-mb", str(options.shared_buffers_mb)),
+        *(("--router", RouterKind.HAPROXY.value) if options.haproxy is not None else ()),
         *(("--cells", str(options.cells)) if options.cells is not None else ()),
     ]
     with telling() as tell:

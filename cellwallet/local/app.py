@@ -13,7 +13,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from cellwallet.local.blueprint import CONTROL_PLANE_DATABASE, CONTROL_PLANE_SERVICE, ROUTER, Blueprint, database_name
+from cellwallet.local.blueprint import (
+    CONTROL_PLANE_DATABASE,
+    CONTROL_PLANE_SERVICE,
+    HAPROXY,
+    ROUTER,
+    Blueprint,
+    database_name,
+)
 from cellwallet.local.control import listen
 from cellwallet.local.folder import DataFolder
 from cellwallet.local.keys import LONG_S, Keys, ensure_keys
@@ -56,6 +63,8 @@ class Options:
     """Wanted, not required; None = any."""
     api_processes: int = 2
     shared_buffers_mb: int = 256
+    haproxy: Path | None = None
+    """The program that serves vendors; None = the router does."""
 
 
 @value
@@ -132,6 +141,7 @@ class Platform:
             ports=Ports(self._folder.ports),
             router_port=self._options.router_port,
             databases=ClusterSettings(shared_buffers_mb=self._options.shared_buffers_mb),
+            haproxy=self._options.haproxy,
         )
 
     async def _run_until_stopped(self) -> bool:
@@ -234,7 +244,10 @@ class Platform:
             router_url=blueprint.router_url,
             control_plane_url=blueprint.control_plane_url,
             console_url=self._console_url,
-            router=RouterEntry(pids=(self._pids[ROUTER],), admin_url=blueprint.router_admin_url),
+            router=RouterEntry(
+                pids=tuple(self._pids[name] for name in (ROUTER, HAPROXY) if name in self._pids),
+                admin_url=blueprint.router_admin_url,
+            ),
             control_plane=ControlPlaneEntry(
                 pids=(self._pids[CONTROL_PLANE_SERVICE],),
                 postgres=self._pids[CONTROL_PLANE_DATABASE],

@@ -6,6 +6,7 @@ Draws parts from keys, ports and members; starts nothing. The environments are t
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cellwallet.local.databases import (
     provision_control_plane,
 )
 from cellwallet.local.folder import DataFolder
+from cellwallet.local.haproxy import haproxy_command
 from cellwallet.local.keys import CONTROL_PLANE_KEY_ID, Keys
 from cellwallet.local.members import ZONES, Member, Members
 from cellwallet.local.parts import Condition, Database, Part, Service, Task
@@ -28,11 +30,14 @@ from cellwallet.local.programs import module_command, our_code
 from contract.scopes import Scope
 from contract.values import value
 
-ROUTER, CONTROL_PLANE_SERVICE, DIRECTORY = "router", "control-plane", "directory"
+ROUTER, HAPROXY, CONTROL_PLANE_SERVICE, DIRECTORY = "router", "haproxy", "control-plane", "directory"
 CONTROL_PLANE_DATABASE = f"{CONTROL_PLANE_SERVICE}-postgres"
 
 # Requests enter at the router: whoever is nearer to the entrance stops first, so that nobody asks for who is gone.
-ROUTER_RANK, CELL_RANK, CONTROL_PLANE_RANK = 0, 1, 2
+HAPROXY_RANK, ROUTER_RANK, CELL_RANK, CONTROL_PLANE_RANK = 0, 1, 2, 3
+
+HAPROXY_PATIENCE_S = 6.0
+"""Requests have a deadline of 5 s if they name none; connections that only idle would keep it for longer."""
 
 
 @value
@@ -55,8 +60,16 @@ class ApiPlan:
 
 class Blueprint:
     def __init__(
-        self, *, folder: DataFolder, keys: Keys, ports: Ports, router_port: int | None, databases: ClusterSettings
+        self,
+        *,
+        folder: DataFolder,
+        keys: Keys,
+        ports: Ports,
+        router_port: int | None,
+        databases: ClusterSettings,
+        haproxy: Path | None = None,
     ) -> None:
+        """`haproxy`: the program that serves vendors; None = the router does."""
         self._folder = folder
         self._keys = keys
         self._ports = ports
@@ -65,6 +78,8 @@ class Blueprint:
         """Drawn once: a port that a process listens on is not free any more."""
         self._clusters: dict[str, Cluster] = {}
         self._router_port = ports.claim(ROUTER, wanted=router_port)
+        self._haproxy = haproxy
+        self._agent_port = self._router_port if haproxy is None else ports.claim(f"{ROUTER}-agent")
         self._router_admin_port = ports.claim(f"{ROUTER}-admin")
         self._control_plane_port = ports.claim(CONTROL_PLANE_SERVICE)
         self._router_token = keys.machine_token(f"router:{ROUTER}", (Scope.FLEET_READ,))
@@ -99,7 +114,7 @@ class Blueprint:
 
     def parts(self, members: Members) -> list[Part]:
         cells = [part for member in members.cells for part in self.cell_parts(member)]
-        return [*self._control_plane_parts(members.first_cells), *cells, self._router_part(), self._directory()]
+        return [*self._control_plane_parts(members.first_cells), *cells, *self._router_parts(), self._directory()]
 
     def cell_parts(self, member: Member) -> list[Part]:
         database, migration = database_name(member), f"{member.id}-migrate"
@@ -155,15 +170,30 @@ class Blueprint:
             ),
         ]
 
-    def _router_part(self) -> Service:
-        return Service(
+    def _router_parts(self) -> list[Part]:
+        router = Service(
             name=ROUTER,
             command=module_command("router"),
             environment=self._router_environment(),
             log=self._folder.log(ROUTER),
-            ready_url=f"{self.router_url}/readyz",
+            ready_url=f"{_url(self._agent_port)}/readyz",
             admin_url=self.router_admin_url,
             stop_rank=ROUTER_RANK,
+        )
+        return [router] if self._haproxy is None else [router, self._haproxy_part(self._haproxy)]
+
+    def _haproxy_part(self, program: Path) -> Service:
+        """Needs the router for its first files only; afterwards it starts from those, whoever else is alive."""
+        return Service(
+            name=HAPROXY,
+            command=haproxy_command(program, self._state(ROUTER) / HAPROXY),
+            environment={},
+            log=self._folder.log(HAPROXY),
+            ready_url=f"{self.router_url}/readyz",
+            needs=(ROUTER,),
+            stop_rank=HAPROXY_RANK,
+            stop_signal=signal.SIGUSR1,
+            patience_s=HAPROXY_PATIENCE_S,
         )
 
     def _directory(self) -> Condition:
@@ -214,7 +244,8 @@ class Blueprint:
             "ROUTER_ID": ROUTER,
             "ROUTER_ZONE": ZONES[0],
             "ROUTER_HOST": HOST,
-            "ROUTER_PORT": str(self._router_port),
+            "ROUTER_PORT": str(self._agent_port),
+            **({} if self._haproxy is None else {"ROUTER_HAPROXY_PORT": str(self._router_port)}),
             "ROUTER_ADMIN_PORT": str(self._router_admin_port),
             "ROUTER_CONTROL_PLANE_URL": self.control_plane_url,
             "ROUTER_CONTROL_PLANE_TOKEN": self._router_token,

@@ -3,11 +3,15 @@
 Descriptions only; `supervisor.py` brings them to life.
 """
 
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from cellwallet.local.postgres import Cluster
 from contract.values import value
+
+SERVICE_PATIENCE_S = 25.0
+"""A cell gives its accepted requests 20 s."""
 
 
 @value
@@ -35,6 +39,9 @@ class Service:
     needs: tuple[str, ...] = ()
     stop_rank: int = 0
     """Services of a lower rank are stopped before those of a higher one; databases come last."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    patience_s: float = SERVICE_PATIENCE_S
+    """How long it may take to stop before it is killed."""
 
 
 @value

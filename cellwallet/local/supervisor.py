@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 
 from cellwallet.local.child import Child, describe_exit, spawn
 from cellwallet.local.identity import leashed
-from cellwallet.local.parts import Condition, Database, Part, Service, Task
+from cellwallet.local.parts import SERVICE_PATIENCE_S, Condition, Database, Part, Service, Task
 from cellwallet.local.postgres import PostgresMustStartError
 from cellwallet.local.probe import is_ok
 from cellwallet.local.programs import quiet_environment
@@ -24,8 +24,6 @@ RESTART_PAUSE_FIRST_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
 START_ATTEMPTS_MAX = 5
 """For a part that has not been ready since the platform started: then the platform cannot start."""
-SERVICE_PATIENCE_S = 25.0
-"""A cell gives its accepted requests 20 s."""
 DATABASE_PATIENCE_S = 60.0
 TROUBLE_PATIENCE_S = 2.0
 """A database that cannot be provisioned may just be dying."""
@@ -214,13 +212,10 @@ class Supervisor:
     async def _stop(self, running: RunningPart) -> None:
         if running.child is None:
             return
-        is_database = isinstance(running.part, Database)
         if self._stops_now:
             running.child.send(_immediate_signal(running.part))
-        await running.child.stop(
-            signal.SIGINT if is_database else signal.SIGTERM,
-            patience_s=DATABASE_PATIENCE_S if is_database else SERVICE_PATIENCE_S,
-        )
+        number, patience_s = _way_to_stop(running.part)
+        await running.child.stop(number, patience_s=patience_s)
         if not isinstance(running.part, Task):
             self._change(running, "stopped")
 
@@ -239,6 +234,12 @@ async def _is_ready(part: Database | Service) -> bool:
 
 def _rank(running: RunningPart) -> int:
     return running.part.stop_rank if isinstance(running.part, Service) else 0
+
+
+def _way_to_stop(part: Part) -> tuple[signal.Signals, float]:
+    if isinstance(part, Database):
+        return signal.SIGINT, DATABASE_PATIENCE_S
+    return (part.stop_signal, part.patience_s) if isinstance(part, Service) else (signal.SIGTERM, SERVICE_PATIENCE_S)
 
 
 def _immediate_signal(part: Part) -> signal.Signals:

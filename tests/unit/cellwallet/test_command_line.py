@@ -38,7 +38,11 @@ def test_the_version_is_told_without_the_libraries_of_other_verbs() -> None:
     assert answer.stderr.strip() == "[]"
 
 
-def test_a_router_that_is_not_here_is_refused_with_what_is() -> None:
-    result = CliRunner().invoke(app, ["up", "--router", "haproxy"])
+def test_a_router_that_is_not_here_is_refused_with_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    result = CliRunner().invoke(app, ["up", "--router", "haproxy", "--data", str(tmp_path)])
     assert result.exit_code == 1
-    assert "available: python" in result.stderr
+    assert "apt-get install haproxy" in result.stderr
+    assert "--router python" in result.stderr

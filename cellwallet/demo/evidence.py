@@ -74,7 +74,7 @@ def signature(stage: Stage, operations: Operations | None) -> Scene:
         title=title,
         lines=(
             f"Checkpoint {signed.number} of {signed.cell} has Anna's wallet up to entry {signed.seq}, among those of",
-            f"{proof.checkpoint.wallets} wallets: a path of length {len(proof.path)} leads from there to the signed root.",
+            f"{proof.checkpoint.wallets} wallets: a path of length {len(proof.path)} leads to the signed root.",
             f"The signature fits the cell's public key, as {source} tells it, and the history passes through it.",
         ),
     )

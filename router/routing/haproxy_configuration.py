@@ -91,8 +91,7 @@ def _defaults(data_plane: DataPlane) -> str:
     quiet = "\n    option dontlog-normal" if data_plane.is_quiet else ""
     return f"""\
 defaults
-    mode http
-    log global{quiet}
+    mode http{quiet}
     option idle-close-on-response
     option redispatch 1
     retries 3
@@ -125,6 +124,7 @@ def _entrance(data_plane: DataPlane) -> str:
 frontend router:vendors
     bind {_authority(data_plane.host, data_plane.port)} proto h1
     option http-restrict-req-hdr-names delete
+    log global
     log-format '{_log_line(data_plane)}'
     http-request set-var(txn.request_id) uuid()
     acl has_one_id req.fhdr_cnt(x-request-id) eq 1
@@ -211,7 +211,8 @@ def _told_to_cells() -> str:
 def _answers() -> str:
     """After "not mine" and "on its way" the wallet goes by the agent, which follows.
 
-    A failure that is no problem document did not come from a cell's own code; the vendor gets one all the same.
+    A failure that is no problem document did not come from a cell's own code; the vendor gets one all the same. The
+    end of a connection is never taken for the end of an answer.
     """
     return f"""\
     acl is_later status 503
@@ -226,6 +227,10 @@ def _answers() -> str:
     http-response return status 500 {_lf(_BROKEN)} if is_broken !is_problem
     http-response return status 503 {_lf(_UNREACHABLE)} if is_failed !is_problem
     http-response return status 503 {_lf(_MOVING)} if is_misdirected !is_problem
+    acl has_length res.fhdr_cnt(content-length) gt 0
+    acl has_answer_in_chunks res.fhdr_cnt(transfer-encoding) gt 0
+    acl is_without_body status 204 304
+    http-response return status 503 {_lf(_UNREACHABLE)} if !has_length !has_answer_in_chunks !is_without_body
     http-response del-header server
     http-response del-header keep-alive
     acl is_bad_gateway status 502

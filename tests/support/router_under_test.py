@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from signed_directory import TOKEN, Signer
 from running_haproxy import RunningHaproxy
+from signed_directory import TOKEN, Signer
 from stand_in_cell import StandInCell
 
 from cellwallet.local.ports import is_free

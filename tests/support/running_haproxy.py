@@ -2,14 +2,25 @@
 
 import asyncio
 import http.client
-import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+from cellwallet.local.haproxy import HaproxyMustBeInstalledError, haproxy_command, haproxy_program
+
 DEADLINE_S = 20.0
+
+
+def _program() -> Path | None:
+    try:
+        return haproxy_program()
+    except HaproxyMustBeInstalledError:
+        return None
+
+
+PROGRAM = _program()
 
 needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="haproxy is not installed: apt-get install haproxy")
 both_data_planes = pytest.mark.parametrize(
@@ -26,13 +37,12 @@ class RunningHaproxy:
 
     async def start(self) -> None:
         """As soon as there are files; returns when it answers."""
-        await self._until(lambda: (self.folder / "haproxy.cfg").exists())
+        await self._until((self.folder / "haproxy.cfg").exists)
         assert PROGRAM is not None
         with (self.folder / "haproxy.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                PROGRAM, "-W", "-S", "unix@master.sock", "-C", str(self.folder), "-f", "haproxy.cfg",
-                stdout=log, stderr=log,
-            )  # fmt: skip
+                *haproxy_command(PROGRAM, self.folder), stdout=log, stderr=log
+            )
         await self._until(self._answers)
 
     async def stop(self) -> None:
@@ -59,9 +69,9 @@ class RunningHaproxy:
         finally:
             connection.close()
 
-    async def _until(self, holds: object) -> None:
+    async def _until(self, holds: Callable[[], bool]) -> None:
         give_up_at = time.monotonic() + DEADLINE_S
-        while not await asyncio.to_thread(holds):  # type: ignore[arg-type]
+        while not await asyncio.to_thread(holds):
             ended = self._process is not None and self._process.returncode is not None
             assert not ended, self.log
             assert time.monotonic() < give_up_at, "HAProxy does not answer"

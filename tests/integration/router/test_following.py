@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
+from running_haproxy import both_data_planes
 from signed_directory import directory_document, wallet_in
 from stand_in_cell import Reply, Seen, StandInCell, misdirected, refusal
 
@@ -54,6 +55,7 @@ async def fleet(new_cell: NewCell, new_router: NewRouter) -> Fleet:
     return Fleet(old, new, document, await new_router(document=document))
 
 
+@both_data_planes
 async def test_a_421_is_followed_and_remembered(fleet: Fleet) -> None:
     fleet.old_says_moved()
     answer = await fleet.router.post(fleet.path, {"amount": 1})
@@ -68,6 +70,7 @@ async def test_a_421_is_followed_and_remembered(fleet: Fleet) -> None:
     assert figures['router_sent_again_total{cause="misdirected"}'] == 1
 
 
+@both_data_planes
 async def test_only_the_unit_of_the_421_is_learned(fleet: Fleet) -> None:
     fleet.old_says_moved()
     await fleet.router.post(fleet.path)
@@ -80,6 +83,7 @@ async def test_only_the_unit_of_the_421_is_learned(fleet: Fleet) -> None:
     assert (await fleet.router.post(f"/v1/wallets/{other}/debit")).headers["x-cell"] == "old"
 
 
+@both_data_planes
 async def test_a_second_421_is_the_end(fleet: Fleet) -> None:
     fleet.old_says_moved()
     fleet.new.script = telling(lambda _: misdirected(unit=fleet.slot, cell="old", epoch=5))
@@ -89,6 +93,7 @@ async def test_a_second_421_is_the_end(fleet: Fleet) -> None:
     assert (len(fleet.old.seen), len(fleet.new.seen)) == (1, 1)
 
 
+@both_data_planes
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 async def test_an_older_epoch_teaches_nothing(fleet: Fleet, epoch: int) -> None:
     fleet.old_says_moved(epoch=epoch)
@@ -97,11 +102,13 @@ async def test_an_older_epoch_teaches_nothing(fleet: Fleet, epoch: int) -> None:
     assert (len(fleet.old.seen), fleet.new.seen) == (1, [])
 
 
+@both_data_planes
 async def test_a_cell_that_does_not_know_the_owner_teaches_nothing(fleet: Fleet) -> None:
     fleet.old_says_moved(cell=None)
     assert (await fleet.router.post(fleet.path)).json()["reason"] == "wallet_is_moving"
 
 
+@both_data_planes
 async def test_an_owner_without_addresses_is_out_of_reach(fleet: Fleet) -> None:
     fleet.old_says_moved(cell="newest")
     answer = await fleet.router.post(fleet.path)
@@ -109,11 +116,13 @@ async def test_an_owner_without_addresses_is_out_of_reach(fleet: Fleet) -> None:
     assert answer.headers["retry-after"] == "1"
 
 
+@both_data_planes
 async def test_a_421_that_is_no_problem_document_is_not_believed(fleet: Fleet) -> None:
     fleet.old.script = telling(lambda _: Reply(status=421, body=b"<html>", headers={"content-type": "text/html"}))
     assert (await fleet.router.post(fleet.path)).json()["reason"] == "wallet_is_moving"
 
 
+@both_data_planes
 async def test_an_isolated_wallet_is_followed(fleet: Fleet) -> None:
     fleet.old_says_moved(unit=HOT, epoch=2, wallet_id=fleet.wallet)
     answer = await fleet.router.post(fleet.path)
@@ -122,6 +131,7 @@ async def test_an_isolated_wallet_is_followed(fleet: Fleet) -> None:
     assert len(fleet.old.seen) == 1
 
 
+@both_data_planes
 async def test_what_was_published_meanwhile_is_followed_too(fleet: Fleet) -> None:
     """The 421 itself teaches nothing new, but the map is another one by now."""
 
@@ -138,6 +148,7 @@ async def test_what_was_published_meanwhile_is_followed_too(fleet: Fleet) -> Non
     assert (await fleet.router.post(fleet.path)).headers["x-cell"] == "new"
 
 
+@both_data_planes
 async def test_a_moving_wallet_is_waited_for(fleet: Fleet) -> None:
     def moving_at_first(_seen: Seen) -> Reply:
         return refusal(Reason.WALLET_IS_MOVING) if len(fleet.old.seen) < 4 else Reply(document={"done": True})
@@ -151,6 +162,7 @@ async def test_a_moving_wallet_is_waited_for(fleet: Fleet) -> None:
     assert left[-1] < left[0], "each sending has less time than the one before"
 
 
+@both_data_planes
 async def test_a_move_is_seen_through_to_the_new_cell(fleet: Fleet) -> None:
     """Fenced at the old cell, then granted; staged at the new one, then active: the vendor sees one answer."""
     old = iter([refusal(Reason.WALLET_IS_MOVING), misdirected(unit=fleet.slot, cell="new", epoch=4)])
@@ -161,6 +173,7 @@ async def test_a_move_is_seen_through_to_the_new_cell(fleet: Fleet) -> None:
     assert (answer.status_code, answer.headers["x-cell"]) == (201, "new")
 
 
+@both_data_planes
 async def test_a_wallet_that_moves_for_too_long_is_the_cells_own_answer(fleet: Fleet) -> None:
     fleet.old.script = telling(lambda _: refusal(Reason.WALLET_IS_MOVING))
     answer = await fleet.router.post(fleet.path, x_deadline_ms="150")
@@ -169,6 +182,7 @@ async def test_a_wallet_that_moves_for_too_long_is_the_cells_own_answer(fleet: F
     assert len(fleet.old.seen) > 1
 
 
+@both_data_planes
 @pytest.mark.parametrize("reason", [Reason.CELL_MUST_BE_REACHABLE, Reason.CELL_MUST_HAVE_CAPACITY])
 async def test_another_later_of_the_cell_is_for_the_vendor(fleet: Fleet, reason: Reason) -> None:
     fleet.old.script = telling(lambda _: refusal(reason))

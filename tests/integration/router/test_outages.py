@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest, wait_until
+from running_haproxy import both_data_planes
 from signed_directory import directory_document, wallet_in
 from stand_in_cell import Reply, Seen, StandInCell
 
@@ -71,6 +72,7 @@ def saying(raw: bytes, *, cuts: bool = False) -> Callable[[Seen], object]:
     return say
 
 
+@both_data_planes
 async def test_a_process_killed_under_way_is_invisible(pair: Pair) -> None:
     """Killed by -9 with 40 requests inside: every one is answered by the other process, with the same body."""
     pair.first.script = never
@@ -102,12 +104,14 @@ async def test_connections_are_kept_but_not_for_long(single: Single, monkeypatch
     assert single.cell.connections == 4
 
 
+@both_data_planes
 async def test_a_process_that_does_not_listen_is_invisible(pair: Pair) -> None:
     await pair.first.kill()
     for _ in range(10):
         assert (await pair.router.post(pair.path)).status_code == 200
 
 
+@both_data_planes
 async def test_a_process_that_comes_back_is_used_again(pair: Pair) -> None:
     await pair.first.kill()
     for _ in range(5):
@@ -166,6 +170,7 @@ async def test_a_hanging_process_costs_half_of_the_deadline(pair: Pair) -> None:
     assert 0 < int(pair.second.seen[0].header("x-deadline-ms") or 0) <= 300
 
 
+@both_data_planes
 async def test_bytes_that_nobody_asked_for_end_the_connection(single: Single) -> None:
     """An answer too many must never become the answer to somebody else's request."""
     own = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nmine"
@@ -176,6 +181,7 @@ async def test_bytes_that_nobody_asked_for_end_the_connection(single: Single) ->
     assert single.cell.connections == 2
 
 
+@both_data_planes
 async def test_a_connection_that_the_cell_closes_is_not_used_again(single: Single) -> None:
     raw = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
     single.cell.script = saying(raw)
@@ -184,6 +190,7 @@ async def test_a_connection_that_the_cell_closes_is_not_used_again(single: Singl
     assert single.cell.connections == 3
 
 
+@both_data_planes
 async def test_the_only_process_restarts_and_nobody_notices(single: Single) -> None:
     single.cell.script = never
     asked = [asyncio.create_task(single.router.post(single.path, {"number": number})) for number in range(20)]
@@ -215,6 +222,7 @@ async def test_waiting_requests_go_as_soon_as_the_probe_is_answered(
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
 
 
+@both_data_planes
 async def test_a_dead_cell_is_out_of_reach_within_the_deadline(single: Single) -> None:
     await single.cell.kill()
     answer = await single.router.post(single.path, x_deadline_ms="300")
@@ -224,6 +232,7 @@ async def test_a_dead_cell_is_out_of_reach_within_the_deadline(single: Single) -
     assert told["request_id"] == answer.headers["x-request-id"]
 
 
+@both_data_planes
 async def test_a_hanging_cell_costs_the_deadline(single: Single) -> None:
     single.cell.script = never
     answer = await single.router.post(single.path, x_deadline_ms="100")
@@ -231,6 +240,7 @@ async def test_a_hanging_cell_costs_the_deadline(single: Single) -> None:
     await wait_until(lambda: single.router.router.health.cell("a").in_flight == 0)
 
 
+@both_data_planes
 async def test_an_answer_that_comes_after_the_deadline_reaches_nobody(single: Single) -> None:
     release = asyncio.Event()
 
@@ -253,6 +263,7 @@ async def check_short_deadlines_do_not_speak_against_a_cell(single: Single) -> N
     assert single.breaker_state is State.CLOSED
 
 
+@both_data_planes
 async def test_a_vendor_with_short_deadlines_cannot_shut_a_cell(single: Single) -> None:
     await check_short_deadlines_do_not_speak_against_a_cell(single)
 
@@ -263,6 +274,7 @@ async def test_mutant_that_counts_every_silence_is_found(single: Single, monkeyp
         await check_short_deadlines_do_not_speak_against_a_cell(single)
 
 
+@both_data_planes
 async def test_a_long_answer_that_breaks_off_cannot_be_taken_for_whole(single: Single) -> None:
     body = b"x" * 2_000_000
     raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body) + 1, body)

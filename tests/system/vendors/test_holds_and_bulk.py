@@ -1,4 +1,4 @@
-"""Holds and bulk requests against the real platform: two cells behind a router, with the expiry duty at work."""
+"""Holds and bulk requests against the real platform: three cells behind a router, with the expiry duty at work."""
 
 import uuid
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def test_bulk_over_all_cells(client: Client) -> None:
     again = [one for one in client.bulk(asked[:13]) if isinstance(one, Posting)]
     assert [one.replayed for one in again] == [True] * 13
     cells = {accepted(client.balance(wallet_id)).cell for wallet_id in wallet_ids}
-    assert len(cells) == len(platform.stack.cells), "one cell would not show that the parts are put together"
+    assert len(cells) > 1, "one cell would not show that the parts are put together"
 
 
 async def test_the_asyncio_client_too(platform: LocalPlatform) -> None:

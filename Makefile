@@ -7,7 +7,7 @@ DATA ?= .data
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: up test check bench docs clean lock
+.PHONY: up test check bench loadtest docs clean lock
 
 up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
@@ -26,6 +26,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.run
 	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+loadtest: $(VENV)/.dev
+	$(RUN) loadtests.journeys --stack $(DATA) $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) \
+		$(if $(SECONDS),--seconds $(SECONDS))
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/render.py

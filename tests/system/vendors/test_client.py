@@ -13,6 +13,7 @@ from cellwallet.client import (
     ConflictError,
     Posting,
     Refused,
+    RefusedLeg,
     Wallet,
     accepted,
 )
@@ -90,3 +91,39 @@ async def test_the_same_in_asyncio(platform: LocalPlatform, ref: str) -> None:
             "credit",
             "opened",
         ]
+
+
+async def test_money_between_cells_and_groups(platform: LocalPlatform) -> None:
+    """Wallets enough that not all of them are in one cell."""
+    stack = platform.stack
+    async with AsyncClient(stack.router_url, stack.tokens.vendor) as client:
+        wallets = [
+            accepted(await client.open_wallet(owner_type="customer", owner_ref=str(uuid.uuid4()), currency=CURRENCY))
+            for _ in range(12)
+        ]
+        one = wallets[0]
+        other = next(wallet for wallet in wallets if wallet.cell != one.cell)
+        accepted(await client.credit(one.wallet_id, amount=100, currency=CURRENCY))
+
+        way = {"to_wallet_id": other.wallet_id, "amount": 40, "currency": CURRENCY}
+        sent = accepted(await client.transfer(one.wallet_id, **way, wait=True))
+        assert (sent.state, sent.balance, sent.to_wallet_id) == ("settled", 60, other.wallet_id)
+        assert accepted(await client.transfer_status(one.wallet_id, sent.transaction_id)).state == "settled"
+
+        closed = accepted(await client.change(wallets[-1].wallet_id, status="closed"))
+        way = {"to_wallet_id": closed.wallet_id, "amount": 10, "currency": CURRENCY}
+        back = await client.transfer(one.wallet_id, **way, wait=True)
+        assert isinstance(back, Refused)
+        assert back.reason == "target_wallet_must_accept"
+
+        legs = {one.wallet_id: -10, other.wallet_id: 10}
+        paid = accepted(await client.group(one.wallet_id, legs=legs, currency=CURRENCY, wait=True))
+        assert paid.state == "confirmed"
+        told = accepted(await client.group_status(one.wallet_id, paid.transaction_id))
+        assert {leg.wallet_id: leg.amount for leg in told.legs} == legs
+        refused = await client.group(
+            one.wallet_id, legs={one.wallet_id: 1_000, other.wallet_id: -1_000}, currency=CURRENCY, wait=True
+        )
+        assert isinstance(refused, Refused)
+        assert refused.leg == RefusedLeg(wallet_id=other.wallet_id, reason="available_balance_must_cover_amount")
+        assert accepted(await client.balance(one.wallet_id)).balance == 50

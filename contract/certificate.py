@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from contract.directory import CellName
 
-FORM: Final[Literal[1]] = 1
+FORM: Final = 1
 """Grows when a field changes its meaning; fields are added without."""
 STEPS_MAX, ROUNDS_MAX, CHECKS_MAX = 20, 8, 16
 """A certificate fits a request's body."""
@@ -25,7 +25,7 @@ def _whole(number: Any) -> Any:
 Rate = Annotated[float, Field(strict=True, gt=0, le=RATE_MAX_PER_S, allow_inf_nan=False)]
 Amount = Annotated[float, Field(strict=True, ge=0, le=RATE_MAX_PER_S, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=0, le=1_000_000_000)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000), BeforeValidator(_whole)]
 Label = Annotated[str, Field(pattern=r"^[ -~]{0,200}$")]
 Truth = Annotated[bool, Field(strict=True)]
 Assumable = Literal["degraded_loss", "moves_loss", "failover_s"]
@@ -50,8 +50,13 @@ class Machine(_Document):
     kernel: Label
 
 
+class Versions(_Document):
+    python: Label
+    postgresql: Label
+
+
 class Topology(_Document):
-    api_processes: Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=1_000)]
+    api_processes: Annotated[int, Field(strict=True, ge=1, le=1_000), BeforeValidator(_whole)]
     standbys: Count = 0
     """Synchronous ones that were there."""
 
@@ -102,7 +107,7 @@ class CapacityCertificate(_Document):
     form: Literal[1]
     made_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
     subject: Subject
-    versions: dict[Annotated[str, Field(pattern=r"^[!-~]{1,64}$")], Label] = Field(max_length=64)
+    versions: Versions
     machine: Machine
     topology: Topology
     degraded_topology: Topology | None = None

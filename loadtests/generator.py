@@ -4,6 +4,7 @@ The processes live as long as the generator, so that starting them is in no meas
 """
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ def generator(senders: int) -> Iterator[Generator]:
 
 
 def _serve(end: Connection, share: int, shares: int) -> None:
-    """In a process of its own, until the generator is gone."""
+    """In a process of its own, until the generator is gone; an interrupt is for whoever runs the generator."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
             load = end.recv()

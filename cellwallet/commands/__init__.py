@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
     "headroom": "cellwallet.commands.headroom",
+    "loadtest": "cellwallet.commands.loadtest",
     "version": "cellwallet.commands.version",
 }
 """Verb to module, in the order of the help."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -31,6 +32,10 @@ WHY_IT_CANNOT_START = (
     PortMustBeFreeError,
     OSError,
 )
+
+
+DEMO_END_S = 3.0
+"""How long the platform waits for its demo before it stops."""
 
 
 class RouterKind(StrEnum):
@@ -111,6 +116,8 @@ def _run_attached(options: Options, *, as_json: bool, demo: bool, report_fd: int
             elif event.name == PLATFORM and event.state == "ready":
                 _show(options, as_json=as_json, how_to_end="Ctrl-C")
                 demos.extend([_start_demo(options)] if demo else [])
+            elif event.name == PLATFORM and event.state == "stopping":
+                _end(demos)
 
         was_ready = asyncio.run(_run(options, tell))
     for started in demos:
@@ -126,6 +133,14 @@ def _start_demo(options: Options) -> subprocess.Popen[bytes]:
         list(module_command("cellwallet", "demo", "--data", str(options.data))), parent_signal=signal.SIGTERM
     )
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **our_code()})  # noqa: S603 - ourselves
+
+
+def _end(demos: list[subprocess.Popen[bytes]]) -> None:
+    """While there still is a platform from which a day can take back its webhook and its limit."""
+    for started in demos:
+        started.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(DEMO_END_S)
 
 
 def _wait_for(demo: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ started by somebody else, or restarted, is found out by the pid of its worker. W
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -51,6 +52,15 @@ class Known:
     in_place: InPlace
 
 
+@value
+class Drawn:
+    """A map in HAProxy's words."""
+
+    directory: Directory | None
+    wanted: InPlace
+    texts: Mapping[str, str]
+
+
 class HaproxyAgent:
     def __init__(self, *, live_map: LiveMap, folder: Path, data_plane: DataPlane) -> None:
         self._live_map = live_map
@@ -59,7 +69,7 @@ class HaproxyAgent:
         self._master = Master(folder)
         self._turn = asyncio.Lock()
         self._known: dict[int, Known] = {}
-        self._drawn: tuple[Directory | None, InPlace] | None = None
+        self._drawn: Drawn | None = None
         self._version_in_service: int | None = None
         self._is_in_step = True
         self._doubts_cleared_at = 0.0
@@ -74,7 +84,7 @@ class HaproxyAgent:
     async def prepare(self) -> None:
         """Files that a HAProxy can start from; without a map those of an earlier life stay."""
         if self._live_map.current is not None or not (self._folder / CONFIGURATION).exists():
-            await self._wanted(self._live_map.current)
+            await self._drawn_for(self._live_map.current)
 
     async def run(self) -> None:
         """Follow every change of the map, for ever."""
@@ -94,7 +104,7 @@ class HaproxyAgent:
             if directory is None:
                 return
             try:
-                await self._bring_to(await self._wanted(directory))
+                await self._bring_to(await self._drawn_for(directory))
             except HaproxyMustRunError:
                 self._known = {}  # it will read the files
             except (HaproxyMustAnswerError, OSError) as error:
@@ -103,28 +113,30 @@ class HaproxyAgent:
             self._version_in_service = directory.version
             self._note(is_in_step=True, why="")
 
-    async def _wanted(self, directory: Directory | None) -> InPlace:
+    async def _drawn_for(self, directory: Directory | None) -> Drawn:
         """What HAProxy is to work by, once it lies on disk."""
-        if self._drawn is not None and self._drawn[0] is directory:
-            return self._drawn[1]
+        if self._drawn is not None and self._drawn.directory is directory:
+            return self._drawn
         text, digest = configuration_of(directory, self._data_plane)
         wanted = InPlace(digest=digest, maps=maps_of(directory))
-        texts = {name: text_of(entries) for name, entries in wanted.maps.items()}
-        await asyncio.to_thread(write_changed, self._folder, {**texts, DOUBTED_MAP: "", CONFIGURATION: text})
-        self._drawn = directory, wanted
-        return wanted
+        maps = {name: text_of(entries) for name, entries in wanted.maps.items()}
+        drawn = Drawn(directory=directory, wanted=wanted, texts={**maps, DOUBTED_MAP: "", CONFIGURATION: text})
+        await asyncio.to_thread(write_changed, self._folder, drawn.texts)
+        self._drawn = drawn
+        return drawn
 
-    async def _bring_to(self, wanted: InPlace) -> None:
+    async def _bring_to(self, drawn: Drawn) -> None:
         present, *leaving = await self._master.workers()
-        await self._amend(present, wanted)
+        await self._amend(present, drawn)
         for worker in leaving:
-            await self._amend_leaving(worker, wanted)
+            await self._amend_leaving(worker, drawn.wanted)
         self._known = {pid: known for pid, known in self._known.items() if pid in {present.pid, *_pids(leaving)}}
 
-    async def _amend(self, worker: Worker, wanted: InPlace) -> None:
+    async def _amend(self, worker: Worker, drawn: Drawn) -> None:
+        wanted = drawn.wanted
         step = plan(await self._in_place(worker), wanted)
         if isinstance(step, Reload):
-            worker = await self._reload(worker, step, wanted)
+            worker = await self._reload(worker, step, drawn)
             step = plan(await self._in_place(worker), wanted)
             if isinstance(step, Reload):
                 self._reload_failed = wanted.digest, _now_s()
@@ -169,12 +181,13 @@ class HaproxyAgent:
         self._doubts_cleared_at = _now_s()
         return (f"clear map {DOUBTED_MAP}",)
 
-    async def _reload(self, old: Worker, step: Reload, wanted: InPlace) -> Worker:
+    async def _reload(self, old: Worker, step: Reload, drawn: Drawn) -> Worker:
         """The worker that has taken over; the old one ends its connections by itself."""
         digest, failed_at = self._reload_failed
-        if digest == wanted.digest and _now_s() - failed_at < RELOAD_PAUSE_S:
+        if digest == drawn.wanted.digest and _now_s() - failed_at < RELOAD_PAUSE_S:
             raise HaproxyMustAnswerError(f"it did not take the configuration {digest}")
-        self._reload_failed = wanted.digest, _now_s()
+        self._reload_failed = drawn.wanted.digest, _now_s()
+        await asyncio.to_thread(write_changed, self._folder, drawn.texts)  # somebody may have put others there
         _log.info("haproxy_reloads", why=step.why)
         self.reloads += 1
         await self._master.reload()

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,15 @@ class RunningHaproxy:
         assert self._process is not None
         self._process.kill()
         await self._process.wait()
+
+    def pause(self) -> None:
+        """The master answers nothing any more; its worker serves on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     @property
     def log(self) -> str:

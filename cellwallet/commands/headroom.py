@@ -61,9 +61,7 @@ def headroom(
     as_json: AsJson = False,
 ) -> None:
     """Plan a fleet for a demand: cells, pods per zone, nodes, and what each loss does."""
-    if certificate is not None and limit is not None:
-        raise typer.BadParameter("give --certificate or --limit, not both")
-    measured = None if certificate is None else _read(certificate)
+    measured = _measured(certificate, limit)
     try:
         margins = CellMargins(
             limit_per_s=_first(limit, measured.limit_per_s if measured else None, LIMIT_ASSUMED_PER_S),
@@ -73,13 +71,12 @@ def headroom(
             returning_share=returning,
             drain_s=drain,
         )
-        processes = measured.topology.api_processes if measured else 1
         plan = plan_fleet(
             Wanted(
                 demand_per_s=tps,
                 margins=margins,
                 outlook=Outlook(spread=spread, growth_per_day=growth, lead_days=lead_days),
-                api_process_per_s=_first(process_limit, None, margins.limit_per_s / processes),
+                api_process_per_s=_first(process_limit, None, margins.limit_per_s / _processes(measured)),
                 router_process_per_s=router_limit,
                 zones=zones,
                 shares=_shares(zone_shares),
@@ -92,8 +89,17 @@ def headroom(
     except HeadroomMustBeSoundError as error:
         raise typer.BadParameter(str(error)) from error
     _tell(plan, is_assumed=measured is None and limit is None, as_json=as_json)
-    if picture is not None:
-        _draw(plan, picture)
+    _draw(plan, picture)
+
+
+def _measured(certificate: Path | None, limit: float | None) -> CapacityCertificate | None:
+    if certificate is not None and limit is not None:
+        raise typer.BadParameter("give --certificate or --limit, not both")
+    return None if certificate is None else _read(certificate)
+
+
+def _processes(measured: CapacityCertificate | None) -> int:
+    return measured.topology.api_processes if measured else 1
 
 
 def _first(given: float | None, measured: float | None, otherwise: float) -> float:
@@ -153,7 +159,9 @@ def _losses(plan: FleetPlan) -> Table:
     return table
 
 
-def _draw(plan: FleetPlan, file: Path) -> None:
+def _draw(plan: FleetPlan, file: Path | None) -> None:
+    if file is None:
+        return
     try:
         draw(plan, file)
     except (PlotsMustBeInstalledError, OSError) as error:

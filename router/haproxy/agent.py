@@ -68,7 +68,7 @@ class HaproxyAgent:
         self._data_plane = data_plane
         self._master = Master(folder)
         self._turn = asyncio.Lock()
-        self._known: dict[int, Known] = {}
+        self._known: Known | None = None
         self._drawn: Drawn | None = None
         self._version_in_service: int | None = None
         self._is_in_step = True
@@ -106,7 +106,7 @@ class HaproxyAgent:
             try:
                 await self._bring_to(await self._drawn_for(directory))
             except HaproxyMustRunError:
-                self._known = {}  # it will read the files
+                self._known = None  # it will read the files
             except (HaproxyMustAnswerError, OSError) as error:
                 self._note(is_in_step=False, why=str(error))
                 return
@@ -126,14 +126,8 @@ class HaproxyAgent:
         return drawn
 
     async def _bring_to(self, drawn: Drawn) -> None:
-        present, *leaving = await self._master.workers()
-        await self._amend(present, drawn)
-        for worker in leaving:
-            await self._amend_leaving(worker, drawn.wanted)
-        self._known = {pid: known for pid, known in self._known.items() if pid in {present.pid, *_pids(leaving)}}
-
-    async def _amend(self, worker: Worker, drawn: Drawn) -> None:
-        wanted = drawn.wanted
+        """Only the present worker: in one that is leaving no backend counts as there, and all it gets goes to us."""
+        worker, wanted = await self._master.worker(), drawn.wanted
         step = plan(await self._in_place(worker), wanted)
         if isinstance(step, Reload):
             worker = await self._reload(worker, step, drawn)
@@ -142,27 +136,12 @@ class HaproxyAgent:
                 self._reload_failed = wanted.digest, _now_s()
                 raise HaproxyMustAnswerError(f"after a reload {step.why}")
         await self._obeyed(worker, *step.commands, *self._clearing())
-        self._known[worker.pid] = Known(pid=worker.pid, in_place=wanted)
-
-    async def _amend_leaving(self, worker: Worker, wanted: InPlace) -> None:
-        """One that only ends its connections may still be asked something on them."""
-        known = self._known.get(worker.pid)
-        if known is None:
-            return
-        step = plan(InPlace(digest=wanted.digest, maps=known.in_place.maps), wanted)
-        if isinstance(step, Reload) or not step.commands:
-            return
-        try:
-            await self._master.tell(worker, *step.commands)
-        except HaproxyMustAnswerError:
-            return  # it has just ended, or will: what it sends astray a cell sends back
-        self._known[worker.pid] = Known(pid=worker.pid, in_place=wanted)
+        self._known = Known(pid=worker.pid, in_place=wanted)
 
     async def _in_place(self, worker: Worker) -> InPlace:
         """What is known of the worker, or else what it says."""
-        known = self._known.get(worker.pid)
-        if known is not None:
-            return known.in_place
+        if self._known is not None and self._known.pid == worker.pid:
+            return self._known.in_place
         told = await self._master.tell(worker, "show env CONFIGURATION_DIGEST")
         maps = {}
         for name in (SLOTS_MAP, WALLETS_MAP, FACTS_MAP):
@@ -172,7 +151,7 @@ class HaproxyAgent:
     async def _obeyed(self, worker: Worker, *commands: str) -> None:
         complaint = await self._master.tell(worker, *commands)
         if complaint:
-            self._known.pop(worker.pid, None)  # whatever it has, it is not what we think
+            self._known = None  # whatever it has, it is not what we think
             raise HaproxyMustAnswerError(complaint[:200])
 
     def _clearing(self) -> tuple[str, ...]:
@@ -194,7 +173,7 @@ class HaproxyAgent:
         async with asyncio.timeout(RELOAD_PATIENCE_S):
             while True:
                 try:
-                    present = (await self._master.workers())[0]
+                    present = await self._master.worker()
                 except (HaproxyMustRunError, HaproxyMustAnswerError):
                     present = old  # the master is changing its own program
                 if present.pid != old.pid:
@@ -211,7 +190,3 @@ class HaproxyAgent:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _pids(workers: list[Worker]) -> set[int]:
-    return {worker.pid for worker in workers}

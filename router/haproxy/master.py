@@ -38,8 +38,8 @@ class Master:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def workers(self) -> list[Worker]:
-        """The present one first.
+    async def worker(self) -> Worker:
+        """The present one; others only end what they have begun.
 
         Raises:
             HaproxyMustRunError: there is none.
@@ -50,7 +50,7 @@ class Master:
         workers = [Worker(pid=int(pid), reloads=int(reloads)) for pid, reloads in _WORKER.findall(shown)]
         if not workers:
             raise HaproxyMustRunError("the master has no worker")
-        return sorted(workers, key=lambda worker: worker.reloads)
+        return min(workers, key=lambda worker: worker.reloads)
 
     async def tell(self, worker: Worker, *commands: str) -> str:
         """Its answers, joined; an empty text where every command was followed without a word."""

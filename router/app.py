@@ -73,7 +73,7 @@ def build_router(settings: Settings, writer: LineWriter) -> Router:
     tracing = start_tracing(endpoint=settings.otlp_endpoint, router_id=settings.id, zone=settings.zone)
     client = _control_plane_client(settings)
     control_plane = ControlPlane(settings.control_plane_url)
-    haproxy = _haproxy(settings, live_map)
+    haproxy = _haproxy(settings, live_map, metrics)
     live_map.on_replaced(lambda directory: _forget_what_is_gone(directory, health, connections))
     return Router(
         proxy=Proxy(
@@ -111,7 +111,7 @@ def _control_plane_client(settings: Settings) -> httpx.AsyncClient | None:
     )
 
 
-def _haproxy(settings: Settings, live_map: LiveMap) -> HaproxyAgent | None:
+def _haproxy(settings: Settings, live_map: LiveMap, metrics: RouterMetrics) -> HaproxyAgent | None:
     if settings.haproxy_port is None:
         return None
     data_plane = DataPlane(
@@ -122,7 +122,8 @@ def _haproxy(settings: Settings, live_map: LiveMap) -> HaproxyAgent | None:
         in_flight_max=settings.in_flight_max,
         is_quiet=settings.log_level in {"warning", "error"},
     )
-    return HaproxyAgent(live_map=live_map, folder=settings.state_dir / "haproxy", data_plane=data_plane)
+    folder = settings.state_dir / "haproxy"
+    return HaproxyAgent(live_map=live_map, folder=folder, data_plane=data_plane, metrics=metrics)
 
 
 def _source(

@@ -62,6 +62,9 @@ class RouterMetrics(Collector):
         self._declined: Counter[str] = Counter()
         self.confirmed_at: float | None = None
         """Unix time at which the control plane last said that the map is the newest, or at which it was issued."""
+        self.haproxy_is_in_step: bool | None = None
+        """Whether the HAProxy in front works by the live map; None = there is none."""
+        self.haproxy_reloads = 0
 
     def answered(self, cell_id: str | None, status: int, duration_s: float) -> None:
         label = cell_id or OWN
@@ -86,6 +89,7 @@ class RouterMetrics(Collector):
         yield from self._collect_requests()
         yield from self._collect_health()
         yield from self._collect_directory()
+        yield from self._collect_haproxy()
 
     def _collect_requests(self) -> Iterator[Metric]:
         answers = CounterMetricFamily(
@@ -142,3 +146,10 @@ class RouterMetrics(Collector):
                 "Since the control plane last confirmed the map.",
                 value=max(0.0, self._wall_clock() - self.confirmed_at),
             )
+
+    def _collect_haproxy(self) -> Iterator[Metric]:
+        if self.haproxy_is_in_step is None:
+            return
+        in_step = "1 = HAProxy works by the map that this router knows."
+        yield GaugeMetricFamily("router_haproxy_in_step", in_step, value=int(self.haproxy_is_in_step))
+        yield CounterMetricFamily("router_haproxy_reloads", "Asked of HAProxy.", value=self.haproxy_reloads)

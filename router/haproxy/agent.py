@@ -14,6 +14,7 @@ from contract.values import value
 from router.haproxy.files import CONFIGURATION, write_changed
 from router.haproxy.master import HaproxyMustAnswerError, HaproxyMustRunError, Master, Worker
 from router.live_map import LiveMap
+from router.metrics import RouterMetrics
 from router.routing.directory import Directory
 from router.routing.haproxy_configuration import DataPlane, configuration_of
 from router.routing.haproxy_maps import (
@@ -62,7 +63,7 @@ class Drawn:
 
 
 class HaproxyAgent:
-    def __init__(self, *, live_map: LiveMap, folder: Path, data_plane: DataPlane) -> None:
+    def __init__(self, *, live_map: LiveMap, folder: Path, data_plane: DataPlane, metrics: RouterMetrics) -> None:
         self._live_map = live_map
         self._folder = folder
         self._data_plane = data_plane
@@ -71,10 +72,10 @@ class HaproxyAgent:
         self._known: Known | None = None
         self._drawn: Drawn | None = None
         self._version_in_service: int | None = None
-        self._is_in_step = True
+        self._metrics = metrics
+        metrics.haproxy_is_in_step = True
         self._doubts_cleared_at = 0.0
         self._reload_failed: tuple[str, float] = ("", 0.0)
-        self.reloads = 0
 
     async def version_in_service(self) -> int | None:
         """The version that vendors are served by from now on; what is not, must not be acknowledged."""
@@ -168,7 +169,7 @@ class HaproxyAgent:
         self._reload_failed = drawn.wanted.digest, _now_s()
         await asyncio.to_thread(write_changed, self._folder, drawn.texts)  # somebody may have put others there
         _log.info("haproxy_reloads", why=step.why)
-        self.reloads += 1
+        self._metrics.haproxy_reloads += 1
         await self._master.reload()
         async with asyncio.timeout(RELOAD_PATIENCE_S):
             while True:
@@ -182,8 +183,8 @@ class HaproxyAgent:
                 await asyncio.sleep(RELOAD_POLL_S)
 
     def _note(self, *, is_in_step: bool, why: str) -> None:
-        if is_in_step != self._is_in_step:
-            self._is_in_step = is_in_step
+        if is_in_step != self._metrics.haproxy_is_in_step:
+            self._metrics.haproxy_is_in_step = is_in_step
             log = _log.info if is_in_step else _log.error
             log("haproxy_in_step" if is_in_step else "haproxy_out_of_step", detail=why)
 

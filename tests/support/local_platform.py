@@ -55,9 +55,20 @@ class LocalPlatform:
 
 
 @contextmanager
-def local_platform(data: Path, *, cells: int = 2, api_processes: int = 1) -> Iterator[LocalPlatform]:
+def local_platform(
+    data: Path, *, cells: int = 2, api_processes: int = 1, router: str = "python"
+) -> Iterator[LocalPlatform]:
     """Runs until the block ends; dies with the tests if they are killed."""
-    options = ["--cells", str(cells), "--api-processes", str(api_processes), "--shared-buffers-mb", "32"]
+    options = [
+        "--router",
+        router,
+        "--cells",
+        str(cells),
+        "--api-processes",
+        str(api_processes),
+        "--shared-buffers-mb",
+        "32",
+    ]
     command = leashed(
         _command("up", "--data", str(data), "--port", str(_free_port()), *options), parent_signal=signal.SIGTERM
     )

@@ -19,7 +19,6 @@ from contract.headers import PROBLEM_TYPE
 from contract.ids import WalletId
 from contract.reasons import Reason
 from contract.slots import ISOLATED_UNIT_FIRST, SLOTS, slot_of
-from router.haproxy.agent import HaproxyAgent
 from router.routing.haproxy_maps import SLOT_EXPRESSION, SLOTS_MAP
 
 HOT = ISOLATED_UNIT_FIRST + 1
@@ -65,9 +64,8 @@ class Fleet:
         return int(sum(count for name, count in figures.items() if name.startswith("router_requests_total")))
 
     @property
-    def agent(self) -> HaproxyAgent:
-        assert self.router.router.haproxy is not None
-        return self.router.router.haproxy
+    def reloads(self) -> int:
+        return self.router.router.metrics.haproxy_reloads
 
     @property
     def haproxy(self) -> RunningHaproxy:
@@ -135,7 +133,7 @@ async def test_a_map_changes_without_a_reload(fleet: Fleet) -> None:
     assert await fleet.asked() == "a"
     ready = await fleet.router.client.get("/readyz")
     assert ready.json() == {"status": "ready", "directory_version": 3}
-    assert (fleet.agent.reloads, await fleet.by_agent()) == (0, 0)
+    assert (fleet.reloads, await fleet.by_agent()) == (0, 0)
 
 
 @only_haproxy
@@ -146,7 +144,7 @@ async def test_a_unit_in_transition_goes_by_the_agent(fleet: Fleet) -> None:
     assert [await fleet.asked(), await fleet.asked(other)] == ["a", "b"]
     assert await fleet.by_agent() == 1
     await fleet.publish()
-    assert (await fleet.asked(), await fleet.by_agent(), fleet.agent.reloads) == ("a", 1, 0)
+    assert (await fleet.asked(), await fleet.by_agent(), fleet.reloads) == ("a", 1, 0)
 
 
 def waiting_twice(cell: StandInCell):  # noqa: ANN201
@@ -211,7 +209,7 @@ async def test_a_reload_under_load_drops_nothing(fleet: Fleet, new_cell: NewCell
         await wait_until(lambda before=before: len(statuses) > before + 40)
     stop.set()
     await asyncio.gather(*asking)
-    assert fleet.agent.reloads == 6
+    assert fleet.reloads == 6
     assert set(statuses) == {200}
     assert second.seen
 
@@ -224,7 +222,7 @@ async def test_very_many_changes_are_taken_over_at_once(fleet: Fleet) -> None:
     wallet = next(
         one for number in range(10_000) if slot_of(one := wallet_in(document, "a", number=number)) in set(moving)
     )
-    assert (await fleet.asked(wallet), await fleet.by_agent(), fleet.agent.reloads) == ("a", 1, 1)
+    assert (await fleet.asked(wallet), await fleet.by_agent(), fleet.reloads) == ("a", 1, 1)
 
 
 @only_haproxy
@@ -237,7 +235,7 @@ async def test_a_haproxy_that_starts_from_other_files_is_brought_in_step(fleet: 
         if await fleet.asked() == "a":
             break
         await asyncio.sleep(0.005)
-    assert (await fleet.asked(), fleet.agent.reloads) == ("a", 1)
+    assert (await fleet.asked(), fleet.reloads) == ("a", 1)
 
 
 @only_haproxy
@@ -252,9 +250,11 @@ async def test_a_version_that_haproxy_did_not_take_over_is_not_acknowledged(
         polls = publisher.polls
         await wait_until(lambda: publisher.polls > polls)
         assert 2 not in publisher.acknowledged
+        assert (await fleet.router.figures())["router_haproxy_in_step"] == 0
     finally:
         fleet.haproxy.go_on()
     await publishing
+    assert (await fleet.router.figures())["router_haproxy_in_step"] == 1
 
 
 async def test_haproxy_serves_from_its_files_alone(tmp_path: Path, signer: Signer, new_cell: NewCell) -> None:

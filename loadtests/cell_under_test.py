@@ -97,10 +97,12 @@ class CellUnderTest:
         )
         answer.raise_for_status()
 
-    def start_api(self, name: str, *, processes: int = 1) -> ApiProcess:
-        """One process more; returns when it is ready."""
+    def start_api(self, name: str, *, processes: int = 1, capacity_per_s: float | None = None) -> ApiProcess:
+        """One process more, held to its share of the capacity; returns when it is ready."""
         environment = self._environment(name)
-        self._write_configuration(Path(environment["CELL_STATE_DIR"]), processes=processes)
+        self._write_configuration(
+            Path(environment["CELL_STATE_DIR"]), processes=processes, capacity_per_s=capacity_per_s
+        )
         log = self._folder / f"{name}.log"
         began_s = time.monotonic()
         with log.open("ab") as output:
@@ -148,6 +150,11 @@ class CellUnderTest:
         report: dict[str, Any] = answer.json()
         return report
 
+    @property
+    def keys(self) -> Keys:
+        """With which whatever stands in front of the cell is made to trust its directory."""
+        return self._keys
+
     def access_lines(self) -> int:
         """Lines that tell of a posting or a read in the access logs since they were last forgotten."""
         return sum(api.log.read_bytes().count(b'"path":"/v1/') for api in self.apis)
@@ -189,13 +196,14 @@ class CellUnderTest:
             **self._settings,
         }
 
-    def _write_configuration(self, state: Path, *, processes: int) -> None:
+    def _write_configuration(self, state: Path, *, processes: int, capacity_per_s: float | None) -> None:
         """What the control plane would have sent; the cell reads it from its disk and needs nobody."""
         configuration = CellConfiguration(
             cell=CELL,
             version=1,
             issued_at=datetime.now(UTC).isoformat(),
             jwks=json.loads(self._keys.issuer_jwks_file.read_text()),
+            capacity_per_s=capacity_per_s,
             api_processes=processes,
             peers={CELL: PublicKey.model_validate(self._keys.cell_public_key(CELL))},
         )

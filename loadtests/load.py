@@ -62,6 +62,17 @@ class Reads:
 
 
 @value
+class Bulks:
+    """Requests of so many credits and debits each, over these wallets in turn; every one with a fresh id."""
+
+    wallets: Sequence[str]
+    token: str
+    operations: int
+    run: int = 0
+    shown: Literal["bulks"] = "bulks"
+
+
+@value
 class Pace:
     """Exactly one of `rate_per_s` (open loop) and `concurrency` (closed loop) is set."""
 
@@ -85,7 +96,7 @@ class Pace:
 @value
 class Load:
     targets: tuple[Target, ...]
-    asks: Postings | Openings | Reads
+    asks: Postings | Openings | Reads | Bulks
     pace: Pace
 
 
@@ -119,6 +130,8 @@ class Tally:
     cpu_s: float
     """Of the sender itself."""
     samples: tuple[str, ...] = field(default=())
+    turned_away: Histogram = field(default_factory=Histogram)
+    """Latencies of what was answered 429 within the measured time."""
 
     @property
     def acknowledged(self) -> int:
@@ -161,5 +174,6 @@ def together(tallies: Iterable[Tally]) -> Tally:
         measured_s=max(part.measured_s for part in parts),
         elapsed_s=max(part.elapsed_s for part in parts),
         cpu_s=sum(part.cpu_s for part in parts),
+        turned_away=merged(part.turned_away for part in parts),
         samples=tuple(sample for part in parts for sample in part.samples)[:SAMPLES_MAX],
     )

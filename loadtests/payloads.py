@@ -13,7 +13,7 @@ from typing import assert_never
 from contract.headers import AUTHORIZATION, JSON_TYPE
 from contract.ids import WalletId, wallet_id_of
 from contract.slots import SLOTS
-from loadtests.load import Load, Openings, Postings, Reads
+from loadtests.load import Bulks, Load, Openings, Postings, Reads
 from loadtests.skew import picks
 
 OWNER_TYPE, KIND, CURRENCY = "bench", "main", "EUR"
@@ -35,6 +35,8 @@ def payloads(load: Load, *, share: int, shares: int) -> Iterator[Payload]:
             return _openings(openings, len(load.targets), share=share, shares=shares)
         case Reads() as reads:
             return _reads(reads, len(load.targets), share=share)
+        case Bulks() as bulks:
+            return _bulks(bulks, len(load.targets), share=share)
         case _ as never:
             assert_never(never)
 
@@ -71,6 +73,23 @@ def _postings(asks: Postings, targets: int, *, share: int) -> Iterator[Payload]:
             yield places[pick], template % (wallets[pick], verb, prefix, number, amount), sign * amount
 
     return rendered()
+
+
+def _bulks(asks: Bulks, targets: int, *, share: int) -> Iterator[Payload]:
+    """Any process takes any wallet of its cell, so they go round."""
+    prefix = id_prefix(run=asks.run, share=share).encode()
+    template = b'{"op":"%b","wallet_id":"%b","transaction_id":"%b%012x","amount":%d,"currency":"EUR"}'
+    wallets = itertools.cycle([wallet.encode() for wallet in asks.wallets])
+    head = b"POST /v1/bulk HTTP/1.1\r\n" + _head(asks.token)
+    for request in itertools.count():
+        first = request * asks.operations
+        operations, delta = [], 0
+        for number, wallet in zip(range(first, first + asks.operations), wallets, strict=False):
+            amount = AMOUNT_MIN + (number >> 1) % AMOUNTS
+            operations.append(template % (b"debit" if number & 1 else b"credit", wallet, prefix, number, amount))
+            delta += -amount if number & 1 else amount
+        body = b'{"operations":[' + b",".join(operations) + b"]}"
+        yield request % targets, head + b"Content-Length: %d\r\n\r\n" % len(body) + body, delta
 
 
 def _openings(asks: Openings, targets: int, *, share: int, shares: int) -> Iterator[Payload]:

@@ -15,7 +15,11 @@ from typing import Any, Protocol
 
 from cellwallet.local.postgres import Cluster, ClusterSettings
 from contract.values import value
+from loadtests.benchmarks.bulks import measure_bulk
+from loadtests.benchmarks.memory import Memory
+from loadtests.benchmarks.overload import Overload
 from loadtests.benchmarks.reads import Histories
+from loadtests.benchmarks.routers import Routers
 from loadtests.benchmarks.starts import Starts
 from loadtests.benchmarks.writes import measure_hot, measure_uniform
 from loadtests.calm import measured_calmly
@@ -28,7 +32,7 @@ from loadtests.scale import Scale
 from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
 
-TARGETS = ("P1", "P2", "P5", "P11")
+TARGETS = ("P1", "P2", "P3", "P4", "P5", "P9", "P10", "P11")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
 """Of the cell and of the peers: they share one cluster, so that nobody has better settings."""
 
@@ -117,6 +121,14 @@ def _prepare(stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watc
         found += measure_uniform(stage)
     if "P2" in plan.targets:
         found += measure_hot(stage)
+    if "P3" in plan.targets:
+        found += measure_bulk(stage)
+    if "P4" in plan.targets:
+        found += Routers(stage, folder / "routers").measurements()
+    if "P9" in plan.targets:
+        found += Overload(stage).measurements()
+    if "P10" in plan.targets:
+        found += Memory(stage, folder / "watched").measurements()
     if "P5" in plan.targets:
         watch.begin(f"posting a history of {plan.scale.history} entries")
         histories = Histories(stage)

@@ -21,6 +21,8 @@ class Scale:
     precision: float
     history: int
     """Entries of the long wallet."""
+    memory_s: float = 600.0
+    """How long memory is watched under load."""
     concurrency: int = 128
     """Requests under way in a closed loop; enough to fill batches, few enough for a latency that says something."""
     read_concurrency: int = 64
@@ -49,6 +51,7 @@ QUICK = Scale(
     tries=3,
     precision=0.2,
     history=100_000,
+    memory_s=6,
 )
 
 
@@ -63,6 +66,7 @@ def shrunk(
             peak_s=seconds,
             probe_s=seconds,
             confirm_s=seconds,
+            memory_s=min(scale.memory_s, 4 * seconds),
         )
     return replace(
         scale,

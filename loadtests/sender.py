@@ -242,6 +242,8 @@ class Sender:
         self._tally.answered(status, answer, payload, original)
         if is_measured and status in _EXPECTED:
             self._tally.latencies.record(int((now_s - intended_at_s) * 1e6))
+        elif is_measured and status == 429:
+            self._tally.turned_away.record(int((now_s - intended_at_s) * 1e6))
         if connection.is_kept and status == 201:
             self._kept.append((payload, answer))
         backlog = self._backlog[connection.place]
@@ -266,6 +268,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.latencies = Histogram()
+        self.turned_away = Histogram()
         self.dropped = 0
         self._statuses: Counter[int] = Counter()
         self._accepted = self._refused = self._replayed = self._replays_wrong = 0
@@ -318,6 +321,7 @@ class _Counts:
             elapsed_s=elapsed_s,
             cpu_s=cpu_s,
             samples=tuple(self._samples),
+            turned_away=self.turned_away,
         )
 
     def _sample(self, text: str) -> None:

@@ -6,6 +6,7 @@ a load cost is read from /proc and from PostgreSQL's log position.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import psycopg
 
@@ -21,7 +22,7 @@ from loadtests.checks import (
 )
 from loadtests.figures import Check, Loop, Round, latency_ms_of
 from loadtests.generator import Generator
-from loadtests.load import Load, Openings, Pace, Postings, Reads, Tally
+from loadtests.load import Bulks, Load, Openings, Pace, Postings, Reads, Tally, Target
 from loadtests.payloads import wallet_of
 from loadtests.peers import Peers
 from loadtests.scale import Scale
@@ -80,14 +81,16 @@ class Stage:
 
     # Loads.
 
-    def post(self, wallets: Sequence[str], pace: Pace, *, skew: float = 0.0) -> tuple[Round, Tally]:
-        """Credits and debits of these wallets, and every check of them."""
+    def post(
+        self, wallets: Sequence[str], pace: Pace, *, skew: float = 0.0, targets: tuple[Target, ...] | None = None
+    ) -> tuple[Round, Tally]:
+        """Credits and debits of these wallets, and every check of them; `targets` instead of the cell itself."""
         self._runs += 1
         vendor = f"bench-{self._runs}"
         asks = Postings(
             wallets=wallets, token=self.cell.vendor_token(vendor), skew=skew, seed=self._runs, run=self._runs
         )
-        tally, usage, wal_bytes = self._load(asks, pace)
+        tally, usage, wal_bytes = self._load(asks, pace, targets)
         checks = (
             check_answers(tally),
             *check_postings(self.cell.database_url, vendor=vendor, tally=tally),
@@ -96,6 +99,46 @@ class Stage:
             self._check_access_log(tally),
         )
         return self._round(tally, usage, checks, wal_bytes=wal_bytes), tally
+
+    def bulk(self, wallets: Sequence[str], pace: Pace, *, operations: int) -> Round:
+        """Requests of so many operations each; counted and checked by operation, timed by request."""
+        self._runs += 1
+        vendor = f"bench-{self._runs}"
+        asks = Bulks(wallets=wallets, token=self.cell.vendor_token(vendor), operations=operations, run=self._runs)
+        requests, usage, wal_bytes = self._load(asks, pace)
+        tally = replace(
+            requests,
+            accepted=requests.accepted * operations,
+            unanswered=requests.unanswered * operations,
+            unexpected=requests.unexpected * operations,
+        )
+        checks = (
+            check_answers(requests),
+            *check_postings(self.cell.database_url, vendor=vendor, tally=tally),
+            check_conservation(self.cell.database_url),
+            check_chains(self.cell.database_url),
+        )
+        one = self._round(requests, usage, checks, wal_bytes=wal_bytes // operations)
+        return replace(one, value=one.value * operations, counts={**one.counts, "operations": operations})
+
+    def overload(self, wallets: Sequence[str], pace: Pace, target: Target) -> tuple[Round, Tally]:
+        """More than the target takes: 429 is an answer like any other, and everything else must be right."""
+        self._runs += 1
+        vendor = f"bench-{self._runs}"
+        token = self.cell.vendor_token(vendor)
+        asks = Postings(wallets=wallets, token=token, seed=self._runs, run=self._runs, duplicates=0)
+        tally, usage, _ = self._load(asks, pace, (target,))
+        turned_away = tally.statuses[429]
+        known = replace(tally, unexpected=tally.unexpected - turned_away)
+        checks = (
+            check_answers(known),
+            *check_postings(self.cell.database_url, vendor=vendor, tally=known),
+            check_conservation(self.cell.database_url),
+            check_chains(self.cell.database_url),
+        )
+        one = self._round(known, usage, checks)
+        latency_ms = {**one.latency_ms, "turned_away_p99": tally.turned_away.quantile_us(0.99) / 1_000}
+        return replace(one, latency_ms=latency_ms, counts={**one.counts, "turned_away": turned_away}), tally
 
     def post_unmeasured(self, wallets: Sequence[str], pace: Pace) -> None:
         """To make a history; the audit at the end covers it."""
@@ -130,11 +173,13 @@ class Stage:
 
     # Below: how.
 
-    def _load(self, asks: Postings | Reads, pace: Pace) -> tuple[Tally, Usage, int]:
+    def _load(
+        self, asks: Postings | Reads | Bulks, pace: Pace, targets: tuple[Target, ...] | None = None
+    ) -> tuple[Tally, Usage, int]:
         self.cell.forget_logs()
         before = self.log_position()
         meter = Meter(api_pids=[api.pid for api in self.cell.apis], cluster_folder=self.cell.cluster.data_folder)
-        tally = self.generator.run(Load(targets=self.cell.targets, asks=asks, pace=pace))
+        tally = self.generator.run(Load(targets=targets or self.cell.targets, asks=asks, pace=pace))
         usage = meter.read()
         return tally, usage, self.log_position() - before
 

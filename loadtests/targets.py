@@ -31,6 +31,9 @@ class Goal:
     latency: str = ""
     """Judge this quantile of the figure's latency instead of the figure."""
 
+    is_optional: bool = False
+    """Not judged where the program that it needs is not installed."""
+
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.figure, *self.over)
@@ -87,6 +90,68 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
             unit="x",
         ),
     ),
+    "P3": (Goal(name="bulk operations", figure="bulk.peak", reach=30_000, then=60_000, unit="operations/s"),),
+    "P4": (
+        Goal(
+            name="embedded router over direct",
+            figure="router.embedded.peak",
+            over=("router.direct.peak",),
+            reach=0.5,
+            then=0.8,
+            unit="x",
+        ),
+        Goal(
+            name="embedded router, added p50 at half load",
+            figure="router.embedded.added",
+            reach=1,
+            then=1,
+            unit="ms",
+            sense="at_most",
+        ),
+        Goal(
+            name="HAProxy over direct",
+            figure="router.haproxy.peak",
+            over=("router.direct.peak",),
+            reach=0.85,
+            then=0.95,
+            unit="x",
+            is_optional=True,
+        ),
+    ),
+    "P9": (
+        Goal(name="accepted over capacity", figure="overload.accepted", reach=0.9, then=0.97, unit="x"),
+        Goal(
+            name="accepted p99",
+            figure="overload.accepted",
+            latency="p99",
+            reach=P99_MS_MAX,
+            then=P99_MS_MAX,
+            unit="ms",
+            sense="at_most",
+        ),
+        Goal(
+            name="turned away p99",
+            figure="overload.accepted",
+            latency="turned_away_p99",
+            reach=20,
+            then=5,
+            unit="ms",
+            sense="at_most",
+        ),
+    ),
+    "P10": (
+        Goal(name="API process", figure="memory.api", reach=200, then=100, unit="MB", sense="at_most"),
+        Goal(name="router", figure="memory.router", reach=120, then=60, unit="MB", sense="at_most"),
+        Goal(name="API, end over begin", figure="memory.api.growth", reach=1.1, then=1.02, unit="x", sense="at_most"),
+        Goal(
+            name="router, end over begin",
+            figure="memory.router.growth",
+            reach=1.1,
+            then=1.02,
+            unit="x",
+            sense="at_most",
+        ),
+    ),
     "P5": (
         Goal(name="balance reads", figure="read.balance", reach=15_000, then=25_000, unit="reads/s"),
         Goal(
@@ -123,8 +188,9 @@ def judge(figures: Figures, *, is_sound: bool) -> dict[str, dict[str, Any]]:
     """
     judged = {}
     for name, goals in GOALS.items():
-        if all(need in figures for goal in goals for need in goal.needs):
-            parts = [_judge_goal(goal, figures, is_sound=is_sound) for goal in goals]
+        if all(need in figures for goal in goals if not goal.is_optional for need in goal.needs):
+            wanted = [goal for goal in goals if all(need in figures for need in goal.needs)]
+            parts = [_judge_goal(goal, figures, is_sound=is_sound) for goal in wanted]
             judged[name] = {
                 "value": parts[0]["value"],
                 "unit": parts[0]["unit"],

@@ -70,7 +70,8 @@ def results_of(checks: Sequence[Check]) -> tuple[CheckResult, ...]:
 
 
 def printable(text: str) -> str:
-    return text.encode("ascii", "replace").decode().replace("\n", " ")[:DETAIL_MAX]
+    """One line of printable ASCII, as a certificate takes it."""
+    return "".join(sign if " " <= sign <= "~" else "?" if sign.isprintable() else " " for sign in text)[:DETAIL_MAX]
 
 
 def _errors(tally: Tally) -> int:

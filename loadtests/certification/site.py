@@ -163,6 +163,8 @@ def stack_cell(data: Path, cell: str) -> Iterator[StackCell]:
     entry = next((one for one in stack.cells if one.id == cell), None)
     if entry is None:
         raise SiteMustBeUsableError(f"{cell} is none of {', '.join(one.id for one in stack.cells)}")
+    for api in entry.api:
+        local_target(api.url)
     with control_plane_of(stack) as control_plane:
         try:
             site = StackCell(stack, entry, control_plane)

@@ -90,7 +90,12 @@ async def running_router(
     log = io.BytesIO()
     writer = LineWriter(log)
     writer.start()
-    router = build_router(settings, writer)
+    try:
+        router = build_router(settings, writer)
+    except BaseException:
+        public.close()
+        admin.close()
+        raise
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(router, public=public, admin=admin, grace_s=1.0, until=stop))
     haproxy = None

@@ -5,6 +5,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -33,6 +34,9 @@ class Vendor:
         assert answer.status_code == 201, answer.text
         self.wallet = answer.json()["wallet_id"]
 
+    def close(self) -> None:
+        self.client.close()
+
     def credit(self) -> int:
         body = {"transaction_id": str(uuid.uuid4()), "amount": 1, "currency": "EUR"}
         return self.client.post(f"/v1/wallets/{self.wallet}/credit", json=body).status_code
@@ -48,8 +52,7 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
 def test_either_may_die_and_both_end(tmp_path: Path) -> None:
     with local_platform(tmp_path / "data", router="haproxy") as platform:
         agent, haproxy = platform.stack.router.pids
-        vendor = Vendor(platform)
-        with vendor.client:
+        with closing(Vendor(platform)) as vendor:
             os.kill(agent, signal.SIGKILL)
             assert {vendor.credit() for _ in range(50)} == {201}, "nothing of it is seen by who only needs a lookup"
             wait_until(lambda: platform.stack.router.pids[0] != agent, "the agent is back")

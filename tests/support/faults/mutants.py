@@ -253,9 +253,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
         retry_under_new_ids,
         never_ask_again,
         share_one_bulkhead,
-        refund_on_any_no,
-        forget_receipts,
-        leave_transfers_to_their_requests,
-        decide_legs_alone,
     )
+}
+
+SAGA_MUTANTS: dict[str, Callable[[], None]] = {
+    mutant.__name__: mutant
+    for mutant in (refund_on_any_no, forget_receipts, leave_transfers_to_their_requests, decide_legs_alone)
 }

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from faults.mutants import SAGA_MUTANTS
 from sagas.three_cells import ThreeCells, three_cells
 
 from cellwallet.local.postgres import Cluster
@@ -55,6 +56,10 @@ MUTATIONS: dict[str, tuple[Story, str]] = {
     "leave_transfers_to_their_requests": (transfer_whose_vendor_never_asks_again, ""),
     "decide_legs_alone": (refused_group_whose_participant_was_slow, ""),
 }
+
+
+def test_every_mutant_is_tried() -> None:
+    assert MUTATIONS.keys() == SAGA_MUTANTS.keys()
 
 
 @pytest.mark.parametrize("mutant", MUTATIONS)

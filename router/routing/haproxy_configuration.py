@@ -46,7 +46,7 @@ _HOP_BY_HOP = (
     "trailer",
     "upgrade",
 )
-_CHECK = "check inter 2s fastinter 100ms downinter 250ms fall 2 rise 1"
+_CHECK = "check inter 1s fastinter 100ms downinter 250ms fall 2 rise 1"
 _OBSERVE = "observe layer4 error-limit 3 on-error mark-down"
 
 
@@ -93,6 +93,7 @@ def _defaults(data_plane: DataPlane) -> str:
 defaults
     mode http{quiet}
     option idle-close-on-response
+    option abortonclose
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response junk-response
@@ -101,6 +102,7 @@ defaults
     timeout http-request 10s
     timeout http-keep-alive 75s
     timeout connect 1s
+    timeout check 1s
     timeout queue {QUEUE_MS}ms
     timeout server {DEADLINE_MAX_MS // 1_000 + 5}s
     option httpchk

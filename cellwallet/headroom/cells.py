@@ -16,6 +16,7 @@ from cellwallet.headroom.sound import (
     must_be_share,
     must_not_be_negative,
 )
+from contract.slots import SLOTS
 from contract.values import value
 
 
@@ -96,5 +97,8 @@ def cells_for(demand_per_s: float, *, placed_per_s: float, spare_cells: int = 1)
     must_be_positive("demand_per_s (Λ)", demand_per_s)
     must_be_positive("placed_per_s (λplace)", placed_per_s)
     must_be_at_least("spare_cells (S)", spare_cells, 1)
-    must_be_finite("Λ/λplace", demand_per_s / placed_per_s)
+    if demand_per_s / placed_per_s > SLOTS:
+        raise Unsound(
+            f"Λ/λplace comes out as {demand_per_s / placed_per_s:g} cells, and no more than {SLOTS} can have wallets"
+        )
     return math.ceil(demand_per_s / placed_per_s) + spare_cells

@@ -5,13 +5,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cellwallet.headroom.cells import CellMargins, Outlook, cells_for, placed_per_s
 from cellwallet.headroom.fleet import Sizes, Wanted, plan_fleet
 from cellwallet.headroom.sound import HeadroomMustBeSoundError
 from cellwallet.headroom.tier import Tier, utilisation_ceiling
+from contract.slots import SLOTS
 
 MARGINS = CellMargins(limit_per_s=1_000)
 OUTLOOK = Outlook()
@@ -113,6 +114,7 @@ def test_every_margin_only_ever_takes_away(one: CellMargins, outlook: Outlook, m
 def test_cells_carry_their_demand_with_the_spare_ones_left_out(
     demand: float, placed: float, spare: int, more: float
 ) -> None:
+    assume(demand * more / placed <= SLOTS)
     cells = cells_for(demand, placed_per_s=placed, spare_cells=spare)
     assert (cells - spare) * placed >= demand * (1 - 1e-12)
     assert (cells - spare - 1) * placed < demand
@@ -167,6 +169,7 @@ def test_nodes_hold_all_pods_of_a_zone(one: CellMargins, outlook: Outlook, deman
         zones=zones,
         sizes=Sizes(),
     )
+    assume(demand / placed_per_s(wanted.margins, outlook) <= SLOTS)
     plan = plan_fleet(wanted)
     cores = plan.cells * plan.api.processes_per_zone + plan.routers.processes_per_zone + 2 * plan.databases_per_zone
     assert (plan.nodes_per_zone - wanted.sizes.missing_nodes) * 8 >= cores
@@ -199,6 +202,7 @@ def wanted(**changed: object) -> Wanted:
         (lambda: Outlook(growth_per_day=-0.5), "growth_per_day (g)"),
         (lambda: Outlook(growth_per_day=1e6, lead_days=1e6).factor, "beyond all bounds"),
         (lambda: plan_fleet(wanted(demand_per_s=0)), "demand_per_s (Λ)"),
+        (lambda: plan_fleet(wanted(demand_per_s=1e11)), "no more than 16384 can have wallets"),
         (lambda: plan_fleet(wanted(spare_cells=0)), "spare_cells (S) must be at least 1"),
         (lambda: plan_fleet(wanted(zones=1)), "one zone cannot be lost"),
         (lambda: plan_fleet(wanted(zones=2, shares=(0.7, 0.2))), "must add up to 1"),

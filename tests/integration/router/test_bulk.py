@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
+from running_haproxy import both_data_planes
 from signed_directory import directory_document, wallet_in
 from stand_in_cell import Reply, Seen, StandInCell, refusal
 
@@ -16,6 +17,8 @@ from contract.ids import WalletId
 from contract.problems import Problem, problem_document
 from contract.reasons import Reason
 from contract.slots import SLOTS, slot_of
+
+pytestmark = both_data_planes
 
 Cells = dict[str, StandInCell]
 Judge = Callable[[Any], dict[str, Any]]

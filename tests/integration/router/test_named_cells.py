@@ -2,8 +2,11 @@
 
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
+from running_haproxy import both_data_planes
 from signed_directory import directory_document
 from stand_in_cell import StandInCell
+
+pytestmark = both_data_planes
 
 Cells = dict[str, StandInCell]
 

@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
+from running_haproxy import both_data_planes
 from signed_directory import directory_document, wallet_in
 from stand_in_cell import Reply, Seen, StandInCell, refusal
 
 from contract.directory import DirectoryDocument
 from contract.reasons import Reason
 from contract.slots import SLOTS
+
+pytestmark = both_data_planes
 
 PATH = "/v1/owners/customer/c%2F1/wallets?currency=EUR"
 

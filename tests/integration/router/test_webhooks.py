@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
+from running_haproxy import both_data_planes
 from signed_directory import directory_document
 from stand_in_cell import Reply, Seen, StandInCell, refusal
 
 from contract.directory import DirectoryDocument
 from contract.reasons import Reason
 from contract.slots import SLOTS
+
+pytestmark = both_data_planes
 
 HOOK = "/v1/webhooks/00000000-0000-4000-8000-000000000001"
 VENDOR = {"authorization": "Bearer of-the-vendor"}

@@ -18,6 +18,7 @@ from loadtests.figures import Round
 from loadtests.generator import generator
 from loadtests.load import Pace
 from loadtests.peers import Peers
+from loadtests.report import render
 from loadtests.scale import QUICK, shrunk
 from loadtests.stage import Stage
 
@@ -162,3 +163,19 @@ def change(stage: Stage, statement: str, wallet: str) -> None:
     with psycopg.connect(stage.cell.database_url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # triggers stand aside
         connection.execute(statement.encode(), {"wallet": wallet})
+
+
+def test_bulk_routers_overload_and_memory_are_measured_and_checked(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    code = bench.main(["--quick", "--only", "P3,P4,P9,P10", "--wallets", "50", "--seconds", "0.3", "--out", str(out)])
+    document = json.loads(out.read_text())
+    assert code == 0, document["figures"]
+    figures = document["figures"]
+    assert {"bulk.peak", "router.direct.peak", "router.embedded.peak", "router.embedded.added"} <= set(figures)
+    assert {"overload.accepted", "memory.api", "memory.router.growth"} <= set(figures)
+    assert set(document["targets"]) == {"P3", "P4", "P9", "P10"}
+    (bulk,), (overload,) = figures["bulk.peak"]["rounds"], figures["overload.accepted"]["rounds"]
+    assert bulk["counts"]["operations"] == 100
+    assert overload["counts"]["turned_away"] > 0
+    assert {"p99", "turned_away_p99"} <= set(overload["latency_ms"])
+    assert render(document).count("| P9 |") == 3

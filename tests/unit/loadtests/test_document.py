@@ -153,3 +153,17 @@ def test_the_page_holds_every_figure_and_target() -> None:
     )
     assert all(f"`{name}`" in page for name in figures)
     assert "| P2 | hot over uniform | 0.9 x | ≥ 0.9 | ≥ 1.2 | yes |" in page
+
+
+def test_a_goal_whose_program_is_missing_is_not_judged_and_does_not_hide_the_others() -> None:
+    names = {"router.direct.peak": 10_000.0, "router.embedded.peak": 6_000.0, "router.embedded.added": 0.5}
+    figures = {name: figure(name, number) for name, number in names.items()}
+    without = judge(figures, is_sound=True)["P4"]
+    assert [part["name"] for part in without["parts"]] == [
+        "embedded router over direct",
+        "embedded router, added p50 at half load",
+    ]
+    assert without["reached"]
+    slow = judge(figures | {"router.haproxy.peak": figure("router.haproxy.peak", 5_000.0)}, is_sound=True)["P4"]
+    assert [part["reached"] for part in slow["parts"]] == [True, True, False]
+    assert not slow["reached"]

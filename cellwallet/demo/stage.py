@@ -18,8 +18,8 @@ CURRENCY = "EUR"
 CUSTOMERS = ("anna", "bruno", "clara", "david", "elena", "farid")
 CUSTOMERS_MAX = 40
 """Bound of the search for two customers in one cell."""
-CUSTOMERS_FOR_CELLS = 12
-"""Bound of the search for a third cell: twelve customers live in fewer only where there are fewer."""
+CUSTOMERS_FOR_CELLS = 32
+"""Bound of the search for a third cell: of three cells, so many customers miss one once in 100,000 days."""
 CELLS_WANTED = 3
 SALARY = 120_000
 PATIENCE_S = 20.0

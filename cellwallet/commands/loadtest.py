@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cellwallet.commands.tables import print_table
@@ -38,6 +38,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a cell 
 
 CERTIFICATE, LATENCY, HISTOGRAM = "certificate.json", "latency.png", "histogram.png"
 SECONDS_MAX, WALLETS_MAX, PROCESSES_MAX = 600.0, 1_000_000, 64
+OTHER_STAGES = 3
+"""Besides the rounds of both topologies: opening wallets, looking where to begin, checking."""
 BUFFERS_MB, QUICK_BUFFERS_MB = 1_024, 128
 
 _FAILURES = (
@@ -108,7 +110,7 @@ def certify(
         is_quick=quick,
     )
     buffers_mb = QUICK_BUFFERS_MB if quick else BUFFERS_MB
-    with _failures_told(), _telling(is_silent=as_json) as tell:
+    with _failures_told(), _telling(stages=OTHER_STAGES + 2 * plan.rounds, is_silent=as_json) as tell:
         if pictures:
             require()
         site_of = _site(stack, cell, processes=api_processes, lanes=lanes, buffers_mb=buffers_mb)
@@ -161,7 +163,7 @@ def _apply(
     shape: LoadShape, stack: Path | None, cell: str, wallets: int, sizes: tuple[int, int, int], *, as_json: bool
 ) -> None:
     processes, lanes, senders = sizes
-    with _failures_told(), _telling(is_silent=as_json) as tell:
+    with _failures_told(), _telling(stages=len(shape), is_silent=as_json) as tell:
         site_of = _site(stack, cell, processes=processes, lanes=lanes, buffers_mb=QUICK_BUFFERS_MB)
         with site_of as site, generator(senders) as load:
             rows = apply(site, load, shape, wallets=wallets, tell=tell)
@@ -205,15 +207,19 @@ def _failures_told() -> Iterator[None]:
 
 
 @contextmanager
-def _telling(*, is_silent: bool) -> Iterator[Tell]:
-    """A line per step, and on a terminal what is under way and for how long."""
+def _telling(*, stages: int, is_silent: bool) -> Iterator[Tell]:
+    """A line per step, and on a terminal a bar of the stages; what belongs to a stage is indented."""
     console = err()
-    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        *(SpinnerColumn(), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("{task.description}")),
+    )
     with Progress(*columns, console=console, refresh_per_second=1, transient=True) as progress:
-        task = progress.add_task("starting", total=None)
+        task = progress.add_task("starting", total=stages)
 
         def tell(what: str) -> None:
-            progress.update(task, description=what.strip())
+            is_stage = not what.startswith((" ", "warning"))
+            progress.update(task, description=what.strip(), advance=int(is_stage))
             if not is_silent or what.startswith("warning"):
                 console.print(what, highlight=False, markup=False)
 

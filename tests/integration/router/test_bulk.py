@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from router_under_test import NewCell, NewRouter, RouterUnderTest
 from running_haproxy import both_data_planes
@@ -277,12 +278,20 @@ async def test_a_frame_that_is_none_reaches_no_cell(router: RouterUnderTest, cel
     assert not cells["a"].seen + cells["b"].seen
 
 
-async def test_the_body_is_bounded(router: RouterUnderTest, cells: Cells, document: DirectoryDocument) -> None:
+async def test_the_body_is_bounded(
+    router: RouterUnderTest, cells: Cells, document: DirectoryDocument, data_plane: str
+) -> None:
+    """Through HAProxy the refusal of a body that is still being sent may get lost with the connection."""
     raw = json.dumps({"operations": [of(document, "a")]}).encode()
     assert (await router.post("/v1/bulk", raw.ljust(BULK_MAX_BYTES))).status_code == 200
     assert len(cells["a"].seen[0].body) == BULK_MAX_BYTES
-    too_long = await router.post("/v1/bulk", raw.ljust(BULK_MAX_BYTES + 1))
-    assert (too_long.status_code, too_long.json()["reason"]) == (413, "body_must_fit")
+    try:
+        too_long = await router.post("/v1/bulk", raw.ljust(BULK_MAX_BYTES + 1))
+    except httpx.RemoteProtocolError:
+        assert data_plane == "haproxy"
+    else:
+        assert (too_long.status_code, too_long.json()["reason"]) == (413, "body_must_fit")
+    assert len(cells["a"].seen) == 1
 
 
 async def test_many_at_once(router: RouterUnderTest, document: DirectoryDocument) -> None:

@@ -61,8 +61,6 @@ def test_an_interrupt_leaves_no_half_certificate_and_no_process(tmp_path: Path) 
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
-        # Who started the tests in the background has told them to ignore an interrupt, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs here
     ) as certifying:
         assert certifying.stderr is not None
         told = ""

@@ -13,8 +13,8 @@ from cell.background.relay import EventSink, Relay
 from cell.background.webhook_sink import WebhookSink
 from cell.settings import Settings
 from cell.store.deliveries import DeliveryStore
-from cell.store.event_connection import EventConnection
 from cell.store.events import EventStore, Sink
+from cell.store.own_connection import OwnConnection
 from cell.telemetry.event_metrics import EventMetrics
 from contract.configuration import CellConfiguration
 
@@ -49,7 +49,7 @@ class EventDuties:
             await close()
 
     def _relay(self, sink_name: Sink, sink: EventSink) -> tuple[str, Duty]:
-        store = EventStore(EventConnection(self._database_url, name=f"events-{sink_name}"), sink=sink_name)
+        store = EventStore(OwnConnection(self._database_url, name=f"events-{sink_name}"), sink=sink_name)
         self._closing.append(store.close)
         relay = Relay(store=store, sink=sink, name=sink_name, metrics=self._metrics)
         return self._duty(f"relay-{sink_name}", relay.round)
@@ -80,6 +80,6 @@ class EventDuties:
         )
 
     def _delivery_store(self, name: str) -> DeliveryStore:
-        store = DeliveryStore(EventConnection(self._database_url, name=name))
+        store = DeliveryStore(OwnConnection(self._database_url, name=name))
         self._closing.append(store.close)
         return store

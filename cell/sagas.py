@@ -18,6 +18,7 @@ from cell.groups import Groups
 from cell.lanes import Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.store.own_connection import OwnConnection
 from cell.store.sagas import SagaStore
 from cell.telemetry import Metrics
 from cell.transfers import Transfers
@@ -47,42 +48,32 @@ class Sagas:
         crash_points = CrashPoints(crash_file)
         self._elsewhere = Elsewhere(router_url=router_url, tokens=CellTokens(cell_id, key, audience=audience))
         self._verifier = CellTokenVerifier(audience=audience)
-        self._stores = [SagaStore(database_url, name=name) for name in ("answers", "transfers", "groups", "legs")]
-        for_answers, for_transfers, for_groups, for_legs = self._stores
-        transfers, of_requests = (
-            Transfers(
-                lanes=lanes,
-                elsewhere=self._elsewhere,
-                store=store,
-                salt=salt,
-                metrics=metrics,
-                crash_points=crash_points,
-            )
-            for store in (for_transfers, for_answers)
+        self._store = SagaStore(OwnConnection(database_url, name="cell-saga"))
+        transfers = Transfers(
+            lanes=lanes,
+            elsewhere=self._elsewhere,
+            store=self._store,
+            salt=salt,
+            metrics=metrics,
+            crash_points=crash_points,
         )
-        groups, legs, groups_of_requests = (
-            Groups(lanes=lanes, elsewhere=self._elsewhere, store=store, salt=salt, crash_points=crash_points)
-            for store in (for_groups, for_legs, for_answers)
-        )
+        groups = Groups(lanes=lanes, elsewhere=self._elsewhere, store=self._store, salt=salt, crash_points=crash_points)
         by_name = {
             "transfers": (period_s, transfers.work),
             "groups": (period_s, groups.work),
-            "group-legs": (LEGS_PERIOD_S, legs.ask_coordinators),
+            "group-legs": (LEGS_PERIOD_S, groups.ask_coordinators),
         }
         self.duties = [
             (name, Duty(database_url=database_url, name=name, period_s=every_s, work=work, metrics=metrics))
             for name, (every_s, work) in by_name.items()
         ]
-        self.answers = SagaAnswers(
-            transfers=of_requests, groups=groups_of_requests, store=for_answers, on_open=self._nudge
-        )
+        self.answers = SagaAnswers(transfers=transfers, groups=groups, store=self._store, on_open=self._nudge)
         self._peer_routes = peer_routes(
             peers=Peers(tokens=self._verifier, lanes=lanes, salt=salt, crash_points=crash_points),
             queries=queries,
-            store=for_answers,
+            store=self._store,
             policy=limits,
         )
-        self._store = for_answers
 
     def configure(self, configuration: CellConfiguration) -> None:
         self._verifier.configure(configuration)
@@ -93,8 +84,7 @@ class Sagas:
     async def stop(self) -> None:
         """After the duties have ended and the last request was answered."""
         await self._elsewhere.close()
-        for store in self._stores:
-            await store.close()
+        await self._store.close()
 
     def _nudge(self) -> None:
         for name, duty in self.duties:

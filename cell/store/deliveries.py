@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from pydantic import TypeAdapter
 
 from cell.events.event import Delivery
-from cell.store.event_connection import EventConnection
+from cell.store.own_connection import OwnConnection
 from contract.configuration import Webhook
 from contract.values import value
 
@@ -83,7 +83,7 @@ class Counts:
 
 
 class DeliveryStore:
-    def __init__(self, connection: EventConnection) -> None:
+    def __init__(self, connection: OwnConnection) -> None:
         self._connection = connection
 
     async def learn(self, webhooks: tuple[Webhook, ...], *, version: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Column, Uuid
 
-from cell.store.event_connection import EventConnection
+from cell.store.own_connection import OwnConnection
 from cell.store.tables import entries
 from contract.values import value
 
@@ -137,7 +137,7 @@ class Lag:
 
 
 class EventStore:
-    def __init__(self, connection: EventConnection, *, sink: Sink) -> None:
+    def __init__(self, connection: OwnConnection, *, sink: Sink) -> None:
         self._connection = connection
         self._sink = sink
 

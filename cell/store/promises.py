@@ -21,41 +21,49 @@ from cell.store.arrays import Array, instants, int4s, int8s, texts, uuids
 Question = tuple[str, tuple[Array, ...], Callable[[Loaded, TupleRow], None]]
 """A statement, its columns, and where each of its rows goes."""
 
-SELECT_HOLDS = """
-SELECT h.wallet_id, h.vendor_id, h.hold_id, h.kind, h.amount, h.captured, h.remaining, h.state, h.placed_at,
-       h.expires_at, h.terms
-FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, hold_id) JOIN holds h USING (wallet_id, vendor_id, hold_id)
-"""
+HOLD_COLUMNS = "wallet_id, vendor_id, hold_id, kind, amount, captured, remaining, state, placed_at, expires_at, terms"
+"""In the order that `hold_of` reads."""
 
-UPSERT_HOLDS = """
-INSERT INTO holds (wallet_id, vendor_id, hold_id, kind, amount, captured, remaining, state, placed_at, expires_at,
-                   terms)
+TRANSFER_COLUMNS = (
+    "wallet_id, vendor_id, transaction_id, transfer_id, to_wallet_id, amount, currency, state, details, sent_at"
+)
+"""In the order that `transfer_of` reads."""
+
+GROUP_COLUMNS = (
+    "wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details, started_at, decide_by"
+)
+"""In the order that `group_of` reads."""
+
+SELECT_HOLDS = f"""
+SELECT {HOLD_COLUMNS}
+FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, hold_id) JOIN holds USING (wallet_id, vendor_id, hold_id)
+"""  # noqa: S608 - our own words
+
+UPSERT_HOLDS = f"""
+INSERT INTO holds ({HOLD_COLUMNS})
 SELECT * FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (wallet_id, vendor_id, hold_id) DO UPDATE
 SET captured = excluded.captured, remaining = excluded.remaining, state = excluded.state,
     expires_at = excluded.expires_at
-"""
+"""  # noqa: S608 - our own words
 
-SELECT_TRANSFERS = """
-SELECT t.wallet_id, t.vendor_id, t.transaction_id, t.transfer_id, t.to_wallet_id, t.amount, t.currency, t.state,
-       t.details, t.sent_at
+SELECT_TRANSFERS = f"""
+SELECT {TRANSFER_COLUMNS}
 FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, transaction_id)
-JOIN transfers t USING (wallet_id, vendor_id, transaction_id)
-"""
+JOIN transfers USING (wallet_id, vendor_id, transaction_id)
+"""  # noqa: S608 - our own words
 
-UPSERT_TRANSFERS = """
-INSERT INTO transfers (wallet_id, vendor_id, transaction_id, transfer_id, to_wallet_id, amount, currency, state,
-                       details, sent_at)
+UPSERT_TRANSFERS = f"""
+INSERT INTO transfers ({TRANSFER_COLUMNS})
 SELECT * FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (wallet_id, vendor_id, transaction_id) DO UPDATE SET state = excluded.state, details = excluded.details
-"""
+"""  # noqa: S608 - our own words
 
-SELECT_GROUPS = """
-SELECT g.wallet_id, g.vendor_id, g.transaction_id, g.group_id, g.currency, g.state, g.is_finished, g.legs, g.details,
-       g.started_at, g.decide_by
+SELECT_GROUPS = f"""
+SELECT {GROUP_COLUMNS}
 FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, transaction_id)
-JOIN groups g USING (wallet_id, vendor_id, transaction_id)
-"""
+JOIN groups USING (wallet_id, vendor_id, transaction_id)
+"""  # noqa: S608 - our own words
 
 UPSERT_GROUPS = """
 INSERT INTO groups (wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details,

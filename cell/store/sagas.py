@@ -7,40 +7,48 @@ from collections.abc import Sequence
 from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from cell.ledger.model import Group, Hold, Recorded, TransactionKey, Transfer
 from cell.ports import StoreLostError
 from cell.store import arrays
-from cell.store.promises import SELECT_GROUPS, SELECT_TRANSFERS, group_of, hold_of, key_columns, transfer_of
+from cell.store.own_connection import OwnConnection
+from cell.store.promises import (
+    GROUP_COLUMNS,
+    HOLD_COLUMNS,
+    SELECT_GROUPS,
+    SELECT_TRANSFERS,
+    TRANSFER_COLUMNS,
+    group_of,
+    hold_of,
+    key_columns,
+    transfer_of,
+)
 from cell.store.statements import SELECT_RECORDED, recorded_of
 
 BACKOFF_MAX_S: Final = 30
 
-DUE_TRANSFERS: Final = """
-SELECT wallet_id, vendor_id, transaction_id, transfer_id, to_wallet_id, amount, currency, state, details, sent_at
+DUE_TRANSFERS: Final = f"""
+SELECT {TRANSFER_COLUMNS}
 FROM transfers WHERE state = 'in_transit' AND next_attempt_at <= clock_timestamp()
 ORDER BY next_attempt_at LIMIT %s
-"""
+"""  # noqa: S608 - our own words
 
-DUE_GROUPS: Final = """
-SELECT wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details, started_at,
-       decide_by
+DUE_GROUPS: Final = f"""
+SELECT {GROUP_COLUMNS}
 FROM groups WHERE NOT is_finished AND next_attempt_at <= clock_timestamp() ORDER BY next_attempt_at LIMIT %s
-"""
+"""  # noqa: S608 - our own words
 
-OLD_LEGS: Final = """
-SELECT wallet_id, vendor_id, hold_id, kind, amount, captured, remaining, state, placed_at, expires_at, terms
+OLD_LEGS: Final = f"""
+SELECT {HOLD_COLUMNS}
 FROM holds WHERE state = 'open' AND kind <> 'vendor' AND placed_at < clock_timestamp() - make_interval(secs => %s)
 ORDER BY placed_at LIMIT %s
-"""
+"""  # noqa: S608 - our own words
 
-GROUP_BY_ID: Final = """
-SELECT wallet_id, vendor_id, transaction_id, group_id, currency, state, is_finished, legs, details, started_at,
-       decide_by
+GROUP_BY_ID: Final = f"""
+SELECT {GROUP_COLUMNS}
 FROM groups WHERE wallet_id = %s AND group_id = %s
-"""
+"""  # noqa: S608 - our own words
 
 LATER: Final = """
 UPDATE {table} t SET attempts = attempts + 1,
@@ -60,18 +68,13 @@ SELECT (SELECT count(*) FROM transfers WHERE state = 'in_transit'),
 
 
 class SagaStore:
-    """One connection, made when it is needed and again when it was lost; its callers take turns."""
+    """On a connection of its own, whose users take turns."""
 
-    def __init__(self, database_url: str, *, name: str, connect_timeout_s: int = 3) -> None:
-        self._database_url = database_url
-        self._options = f"-c application_name=cell-saga:{name} -c timezone=UTC -c statement_timeout=5000"
-        self._connect_timeout_s = connect_timeout_s
-        self._connection: AsyncConnection[TupleRow] | None = None
+    def __init__(self, connection: OwnConnection) -> None:
+        self._connection = connection
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._connection.close()
 
     async def due_transfers(self, limit: int) -> list[Transfer]:
         return [transfer_of(row) for row in await self._ask(DUE_TRANSFERS, limit)]
@@ -120,19 +123,12 @@ class SagaStore:
         """
         for is_last_try in (False, True):
             try:
-                connection = self._connection or await self._connect()
-                cursor = connection.cursor(binary=True)
-                await cursor.execute(statement.encode(), arguments)
-                return await cursor.fetchall() if cursor.description else []
+                async with self._connection.taken() as connection:
+                    cursor = connection.cursor(binary=True, row_factory=tuple_row)
+                    arrays.register(cursor)
+                    await cursor.execute(statement.encode(), arguments)
+                    return await cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
-                await self.close()
                 if is_last_try:
                     raise StoreLostError(str(error).strip()) from error
         raise AssertionError("unreachable")
-
-    async def _connect(self) -> AsyncConnection[TupleRow]:
-        self._connection = await AsyncConnection.connect(
-            self._database_url, autocommit=True, options=self._options, connect_timeout=self._connect_timeout_s
-        )
-        arrays.register(self._connection)
-        return self._connection

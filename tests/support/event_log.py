@@ -13,8 +13,8 @@ from cell_databases import CellDatabase
 from psycopg import Connection
 
 from cell.background.relay import EventSink, Line, Relay
-from cell.store.event_connection import EventConnection
 from cell.store.events import EventStore, NewDelivery, Sink
+from cell.store.own_connection import OwnConnection
 from cell.telemetry import Metrics
 from cell.telemetry.event_metrics import EventMetrics
 
@@ -118,7 +118,7 @@ def event_metrics() -> EventMetrics:
 
 
 def event_store(database: CellDatabase, sink: Sink = "broker", kind: type[EventStore] = EventStore) -> EventStore:
-    return kind(EventConnection(database.app_url, name=f"relay-{sink}"), sink=sink)
+    return kind(OwnConnection(database.app_url, name=f"relay-{sink}"), sink=sink)
 
 
 def relay_of(store: EventStore, sink: EventSink, **sizes: int) -> Relay:

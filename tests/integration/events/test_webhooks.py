@@ -21,7 +21,7 @@ from cell.background.relay import Relay
 from cell.background.webhook_sink import WebhookSink
 from cell.store.dead_letters import DeadLetters
 from cell.store.deliveries import DeliveryStore
-from cell.store.event_connection import EventConnection
+from cell.store.own_connection import OwnConnection
 from cell.telemetry import Metrics
 from contract.answers import EntryAnswer
 from contract.configuration import CellConfiguration, Webhook, WebhookSecret
@@ -40,7 +40,7 @@ class Side:
 
     def __init__(self, database: CellDatabase, **patience: Any) -> None:
         self.configuration: CellConfiguration | None = None
-        self.stores = [DeliveryStore(EventConnection(database.app_url, name="test")) for _ in range(2)]
+        self.stores = [DeliveryStore(OwnConnection(database.app_url, name="test")) for _ in range(2)]
         self.log = event_store(database, "webhooks")
         sink = WebhookSink(cell_id="cell-a", store=self.stores[0], configuration=lambda: self.configuration)
         self.relay: Relay = relay_of(self.log, sink)

@@ -1,4 +1,4 @@
-"""One connection for a loop of events: its own, so that it never takes one from money, and with short statements."""
+"""One connection of a loop's own, so that it never takes one from money, and with short statements."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 10_000
 
 
-class EventConnection:
+class OwnConnection:
     """Opened when it is first needed, and anew after a failure."""
 
     def __init__(self, database_url: str, *, name: str) -> None:

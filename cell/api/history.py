@@ -6,18 +6,18 @@ Parses and answers; what may be seen is decided by the caller's scopes, what is 
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from cell.api.admission import Admission
 from cell.api.errors import ProblemRaised
-from cell.api.reading import From, Moment, Readers, To, WalletIdInPath, malformed, moment_of, shows_details
+from cell.api.reading import From, Moment, Readers, To, WalletIdInPath, moment_of, shows_details
+from cell.api.responses import json_response
 from cell.api.tokens import Principal, TokenVerifier
 from cell.api.translate import balance_at_of, balance_of, entry_answer_of, instant_us_of, wallet_answer_of
-from cell.queries import Queries
+from cell.queries import Queries, malformed
 from cell.store.reads import EntryFilter, Order, StoredEntry
 from contract.answers import BalanceAnswer, EntriesAnswer, EntryAnswer, EntryKind, OwnedWalletsAnswer, WalletAnswer
 from contract.ids import NAME_PATTERN, OWNER_REF_PATTERN, UUID_PATTERN, TransactionId, WalletId
@@ -37,7 +37,7 @@ def history_routes(*, tokens: TokenVerifier, admission: Admission, queries: Quer
 
     @router.get("/v1/wallets/{wallet_id}", response_model=WalletAnswer, summary="Show a wallet")
     async def show_wallet(wallet_id: WalletIdInPath, principal: Reader) -> Response:
-        return _json(wallet_answer_of(await readers.wallet(wallet_id, principal)))
+        return json_response(wallet_answer_of(await readers.wallet(wallet_id, principal)))
 
     @router.get(
         "/v1/wallets/{wallet_id}/balance", response_model=BalanceAnswer, summary="Balance, now or at a past moment"
@@ -46,11 +46,11 @@ def history_routes(*, tokens: TokenVerifier, admission: Admission, queries: Quer
         moment = moment_of(at, "at")
         wallet = await readers.wallet(wallet_id, principal)
         if moment is None:
-            return _json(balance_of(wallet))
+            return json_response(balance_of(wallet))
         past = await queries.balance_at(WalletId(wallet_id), moment)
         if isinstance(past, Problem):
             raise ProblemRaised(past)
-        return _json(balance_at_of(past))
+        return json_response(balance_at_of(past))
 
     @router.get("/v1/wallets/{wallet_id}/entries", response_model=EntriesAnswer, summary="The wallet's log, by pages")
     async def list_entries(
@@ -75,7 +75,7 @@ def history_routes(*, tokens: TokenVerifier, admission: Admission, queries: Quer
         await readers.wallet(wallet_id, principal)
         rows, has_more = await queries.entries(wanted)
         answers = [entry_answer_of(row, shows_details=shows_details(principal, row)) for row in rows]
-        return _json({"entries": answers, "next_cursor": _cursor(rows[-1]) if has_more else None})
+        return json_response({"entries": answers, "next_cursor": _cursor(rows[-1]) if has_more else None})
 
     @router.get(
         "/v1/wallets/{wallet_id}/transactions/{transaction_id}",
@@ -96,7 +96,7 @@ def history_routes(*, tokens: TokenVerifier, admission: Admission, queries: Quer
         )
         if isinstance(entry, Problem):
             raise ProblemRaised(entry)
-        return _json(entry_answer_of(entry, shows_details=shows_details(principal, entry)))
+        return json_response(entry_answer_of(entry, shows_details=shows_details(principal, entry)))
 
     # `path`, because a ref may hold a slash: the server has decoded it by now.
     @router.get(
@@ -114,13 +114,9 @@ def history_routes(*, tokens: TokenVerifier, admission: Admission, queries: Quer
             raise ProblemRaised(Problem(reason=Reason.SCOPE_MUST_ALLOW, qualifier="read", detail=detail))
         readers.admit(principal)
         owned = await queries.wallets_of_owner(owner_type=type_, owner_ref=ref, currency=currency, kind=kind)
-        return _json({"wallets": [wallet_answer_of(wallet) for wallet in owned]})
+        return json_response({"wallets": [wallet_answer_of(wallet) for wallet in owned]})
 
     return router
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def _cursor(row: StoredEntry) -> str:

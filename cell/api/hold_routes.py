@@ -7,16 +7,16 @@ import base64
 import binascii
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from cell.api.admission import Admission
 from cell.api.errors import ProblemRaised
-from cell.api.reading import Readers, WalletIdInPath, malformed
+from cell.api.reading import Readers, WalletIdInPath
+from cell.api.responses import json_response
 from cell.api.tokens import Principal, TokenVerifier
 from cell.api.translate import instant_text, instant_us_of
-from cell.queries import Queries
+from cell.queries import Queries, malformed
 from cell.store.hold_reads import HoldFilter, StoredHold, hold_page, one_hold
 from contract.answers import HoldAnswer, HoldsAnswer, HoldState
 from contract.ids import UUID_PATTERN, TransactionId, WalletId, is_canonical_uuid
@@ -52,7 +52,9 @@ def hold_routes(*, tokens: TokenVerifier, admission: Admission, queries: Queries
         await readers.wallet(wallet_id, principal)
         found = list(await queries.ask(lambda connection: hold_page(connection, wanted)))
         page, has_more = found[:limit], len(found) > limit
-        return _json({"holds": [hold_of(row) for row in page], "next_cursor": _cursor(page[-1]) if has_more else None})
+        return json_response(
+            {"holds": [hold_of(row) for row in page], "next_cursor": _cursor(page[-1]) if has_more else None}
+        )
 
     @router.get("/v1/wallets/{wallet_id}/holds/{hold_id}", response_model=HoldAnswer, summary="Show a hold")
     async def show_hold(
@@ -71,7 +73,7 @@ def hold_routes(*, tokens: TokenVerifier, admission: Admission, queries: Queries
         if row is None:
             detail = f"This wallet has no hold {hold_id} of this vendor."
             raise ProblemRaised(Problem(reason=Reason.HOLD_MUST_EXIST, detail=detail, is_of_read=True))
-        return _json(hold_of(row))
+        return json_response(hold_of(row))
 
     return router
 
@@ -92,10 +94,6 @@ def hold_of(row: StoredHold) -> dict[str, Any]:
 
 def _sees_all(principal: Principal) -> bool:
     return Scope.WALLET_MANAGE in principal.scopes
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def _cursor(row: StoredHold) -> str:

@@ -14,10 +14,11 @@ from starlette.responses import Response
 
 from cell.api.admission import Admission
 from cell.api.errors import ProblemRaised
-from cell.api.reading import Readers, WalletIdInPath, malformed
+from cell.api.reading import Readers, WalletIdInPath
+from cell.api.responses import json_response
 from cell.api.tokens import Principal, TokenVerifier
 from cell.proofs import Proofs, WalletProof
-from cell.queries import Queries
+from cell.queries import Queries, malformed
 from cell.store.reads import Order
 from contract.answers import CheckpointsAnswer, KeysAnswer, ProofAnswer
 from contract.configuration import CellConfiguration
@@ -68,7 +69,7 @@ def proof_routes(
         proof = await proofs.proof(WalletId(wallet_id), None if checkpoint == LATEST else int(checkpoint))
         if isinstance(proof, Problem):
             raise ProblemRaised(proof)
-        return _json(_answer_of(proof))
+        return json_response(_answer_of(proof))
 
     @router.get(
         "/v1/checkpoints",
@@ -89,12 +90,14 @@ def proof_routes(
             limit=limit, order=order, after=None if cursor is None else _number(cursor, cell_id)
         )
         documents = [orjson.Fragment(document) for document in page.documents]
-        return _json({"cell": cell_id, "checkpoints": documents, "next_cursor": _cursor(page.last_number, cell_id)})
+        return json_response(
+            {"cell": cell_id, "checkpoints": documents, "next_cursor": _cursor(page.last_number, cell_id)}
+        )
 
     @router.get("/v1/keys", response_model=KeysAnswer, summary="Public keys of the fleet")
     async def list_keys(principal: Reader) -> Response:
         readers.admit(principal)
-        return _json(keys.jwks())
+        return json_response(keys.jwks())
 
     return router
 
@@ -113,10 +116,6 @@ def _answer_of(proof: WalletProof) -> dict[str, Any]:
         "path": [sibling.hex() for sibling in proof.tree.path],
         "checkpoint": orjson.Fragment(proof.document),
     }
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def _cursor(number: int | None, cell_id: str) -> str | None:

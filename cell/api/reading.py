@@ -15,7 +15,7 @@ from cell.api.admission import Admission
 from cell.api.errors import ProblemRaised
 from cell.api.responses import authorization_in, deadline_ms_of
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
-from cell.queries import Queries
+from cell.queries import Queries, malformed
 from cell.store.reads import StoredEntry
 from cell.store.wallet_reader import StoredWallet
 from contract.headers import DEADLINE_DEFAULT_MS
@@ -94,14 +94,6 @@ def moment_of(text: str | None, parameter: str) -> datetime | None:
         return datetime.fromisoformat(cut).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ProblemRaised(malformed(parameter, "must be an instant that exists")) from error
-
-
-def malformed(parameter: str, message: str) -> Problem:
-    return Problem(
-        reason=Reason.REQUEST_MUST_BE_WELL_FORMED,
-        detail=f"{parameter}: {message}",
-        facts={"errors": [{"pointer": "", "parameter": parameter, "message": message}]},
-    )
 
 
 def _is_well_formed(request: Request) -> bool:

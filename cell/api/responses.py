@@ -91,6 +91,11 @@ class Responder:
         await send({"type": "http.response.body", "body": body})
 
 
+def json_response(answer: dict[str, Any]) -> Response:
+    """For routes that return a response."""
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
 def problem_bytes(problem: Problem, *, request_id: str) -> bytes:
     return orjson.dumps(problem_document(problem, request_id=request_id))
 

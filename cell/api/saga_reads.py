@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
 from cell.api.errors import ProblemRaised
 from cell.api.reading import Readers, WalletIdInPath
+from cell.api.responses import json_response
 from cell.api.saga_answers import group_answer_of, transfer_answer_of
 from cell.api.tokens import Principal
 from cell.ledger.model import TransactionKey
@@ -39,7 +39,7 @@ def saga_reads(*, readers: Readers, store: SagaStore) -> APIRouter:
             raise ProblemRaised(_unknown("transfer", transaction_id))
         transfer = await store.transfer(key)
         state = "settled" if transfer is None else transfer.state
-        return Response(orjson.dumps(transfer_answer_of(recorded, state)), media_type="application/json")
+        return json_response(transfer_answer_of(recorded, state))
 
     @router.get(
         "/v1/wallets/{wallet_id}/groups/{transaction_id}",
@@ -53,7 +53,7 @@ def saga_reads(*, readers: Readers, store: SagaStore) -> APIRouter:
         )
         if group is None:
             raise ProblemRaised(_unknown("group", transaction_id))
-        return Response(orjson.dumps(group_answer_of(group)), media_type="application/json")
+        return json_response(group_answer_of(group))
 
     return router
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from cell.api.errors import ProblemRaised
+from cell.api.responses import json_response
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.events.event import identity
 from cell.store.dead_letters import DeadLetter, DeadLetters, Place
@@ -79,7 +79,7 @@ def webhook_routes(
         rows = await letters.page(webhook_id=webhook_id, vendor_id=principal.vendor_id, after=after, limit=limit + 1)
         shown = [_letter(row, cell_id=cell_id) for row in rows[:limit]]
         following = letter_cursor(shown[-1]) if len(rows) > limit else None
-        return _json({"dead_letters": shown, "next_cursor": following})
+        return json_response({"dead_letters": shown, "next_cursor": following})
 
     @router.post(
         "/v1/webhooks/{webhook_id}/redeliver",
@@ -89,7 +89,7 @@ def webhook_routes(
     async def redeliver(webhook_id: WebhookIdInPath, principal: Owner) -> Response:
         _must_be_of(principal, webhook_id, configuration())
         count = await letters.redeliver(webhook_id=webhook_id, vendor_id=principal.vendor_id)
-        return _json({"redelivered": count})
+        return json_response({"redelivered": count})
 
     return router
 
@@ -132,10 +132,6 @@ def _place(cursor: str) -> Place:
             )
         )
     return place
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 _MALFORMED_PATH: Final = Problem(

@@ -6,11 +6,12 @@ for another cell's decision asks for it and never decides by itself. Knows no SQ
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
 
+from cell.at_once import each
 from cell.crash_points import CrashPoints
 from cell.elsewhere import Answer, Done, Elsewhere, RefusedThere
 from cell.lanes import Lanes
@@ -29,8 +30,6 @@ MARGIN_S: Final = 0.3
 LEG_PATIENCE_S: Final = 30.0
 """How long a prepared leg waits before it asks: longer than any coordinator needs to decide."""
 
-T = TypeVar("T")
-U = TypeVar("U")
 log = structlog.get_logger()
 
 
@@ -64,17 +63,21 @@ class Groups:
         """One round: every group that is due."""
         due = await self._store.due_groups(ROUND_MAX)
         deadline_at_s = asyncio.get_running_loop().time() + ATTEMPT_S
-        driven = await _each(due, lambda group: self.drive(group, deadline_at_s=deadline_at_s))
+        driven = await each(due, lambda group: self.drive(group, deadline_at_s=deadline_at_s), at_most=AT_ONCE_MAX)
         await self._store.try_later("groups", [group.key for group in driven if not group.is_finished])
 
     async def ask_coordinators(self) -> None:
         """One round: every leg of this cell that has waited too long for its decision."""
-        await _each(await self._store.old_legs(older_than_s=LEG_PATIENCE_S, limit=ROUND_MAX), self._follow)
+        await each(
+            await self._store.old_legs(older_than_s=LEG_PATIENCE_S, limit=ROUND_MAX), self._follow, at_most=AT_ONCE_MAX
+        )
 
     async def _decide(self, group: Group, deadline_at_s: float) -> Group:
         timeout_s = deadline_at_s - asyncio.get_running_loop().time() - MARGIN_S
         asked = [leg for leg in group.legs if leg.state == "asked"]
-        answers = await _each(asked, lambda leg: self._elsewhere.prepare(group, leg, timeout_s=timeout_s))
+        answers = await each(
+            asked, lambda leg: self._elsewhere.prepare(group, leg, timeout_s=timeout_s), at_most=AT_ONCE_MAX
+        )
         self._crash_points.reach("group.answered")
         command = DecideGroup(
             wallet_id=group.key.wallet_id,
@@ -99,7 +102,9 @@ class Groups:
     async def _tell(self, group: Group, deadline_at_s: float) -> Group:
         timeout_s = deadline_at_s - asyncio.get_running_loop().time() - MARGIN_S / 2
         left = [leg for leg in group.legs if leg.state not in {"confirmed", "cancelled"}]
-        answers = await _each(left, lambda leg: self._elsewhere.end_leg(group, leg, timeout_s=timeout_s))
+        answers = await each(
+            left, lambda leg: self._elsewhere.end_leg(group, leg, timeout_s=timeout_s), at_most=AT_ONCE_MAX
+        )
         self._crash_points.reach("group.told")
         command = MarkLegs(
             wallet_id=group.key.wallet_id,
@@ -144,14 +149,3 @@ class Groups:
 
 def _done(legs: Iterable[Leg], answers: Iterable[Answer]) -> list[WalletId]:
     return [leg.wallet_id for leg, answer in zip(legs, answers, strict=True) if isinstance(answer, Done)]
-
-
-async def _each(items: Iterable[T], do: Callable[[T], Awaitable[U]]) -> list[U]:
-    """`do` for each, a bounded number at once; the results in order."""
-    limit = asyncio.Semaphore(AT_ONCE_MAX)
-
-    async def one(item: T) -> U:
-        async with limit:
-            return await do(item)
-
-    return await asyncio.gather(*(one(item) for item in items))

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from cell.at_once import each
 from cell.crash_points import CrashPoints
 from cell.elsewhere import Done, Elsewhere, RefusedThere, Unknown
 from cell.lanes import Lanes
@@ -69,17 +70,14 @@ class Transfers:
 
     async def work(self) -> None:
         """One round: everything that is due."""
-        limit = asyncio.Semaphore(AT_ONCE_MAX)
         due = await self._store.due_transfers(ROUND_MAX)
-
-        async def one(transfer: Transfer) -> TransferState:
-            async with limit:
-                return await self.finish(transfer, deadline_at_s=asyncio.get_running_loop().time() + ATTEMPT_S)
-
-        states = await asyncio.gather(*(one(transfer) for transfer in due))
+        states = await each(due, self._finish_by_loop, at_most=AT_ONCE_MAX)
         open_ones = [transfer.key for transfer, state in zip(due, states, strict=True) if state == "in_transit"]
         await self._store.try_later("transfers", open_ones)
         self._metrics.sagas_open(*await self._store.open())
+
+    async def _finish_by_loop(self, transfer: Transfer) -> TransferState:
+        return await self.finish(transfer, deadline_at_s=asyncio.get_running_loop().time() + ATTEMPT_S)
 
     async def _settle(self, transfer: Transfer, deadline_at_s: float) -> TransferState:
         command = SettleTransfer(

@@ -1,7 +1,8 @@
 """Named places where a process may be told to die, so that tests can kill it exactly between two steps.
 
 Off unless a file is set, and armed only while that file names a point: reaching the point takes the file away and ends
-the process as kill -9 would. No money path asks; only steps between cells do, which wait for a network anyway.
+the process as kill -9 would. A file that says `POINT always` stays, and so does everybody who gets there. No money path
+asks; only steps between cells do, which wait for a network anyway.
 """
 
 import os
@@ -24,6 +25,7 @@ POINTS: Final = (
     "leg.ended",
     "group.told",
 )
+ALWAYS: Final = "always"
 
 
 class CrashPoints:
@@ -35,9 +37,11 @@ class CrashPoints:
         if self._file is None:
             return
         try:
-            if self._file.read_text().strip() != point:
+            armed, *repeat = self._file.read_text().split() or [""]
+            if armed != point:
                 return
-            self._file.unlink()
+            if repeat != [ALWAYS]:
+                self._file.unlink()
         except FileNotFoundError:
             return
         os.kill(os.getpid(), signal.SIGKILL)

@@ -17,6 +17,7 @@ PROBE_DEADLINE_S = 3.0
 DEADLINE_S = 10.0
 PRESSURE = 40
 """Requests that hang at a stopped cell: more than a small bulkhead holds."""
+AGAIN_S = 0.05
 
 
 async def nothing(stage: Stage) -> None:
@@ -71,19 +72,23 @@ def pausing(part: str, *, cell: str) -> Fault:
 
 
 def crowding(part: str, *, cell: str, bystander: str) -> Fault:
-    """SIGSTOP to the only process of a cell, and more requests to it than one cell may have under way."""
+    """SIGSTOP to the only process of a cell, and always more requests to it than one cell may have under way."""
 
     async def fault(stage: Stage) -> None:
         wallet_ids = stage.wallet_ids(cell)
         probes = _probes([wallet_ids[number % len(wallet_ids)] for number in range(PRESSURE)])
+        is_over = asyncio.Event()
+
+        async def press(probe: Asked) -> None:
+            while not is_over.is_set():
+                await ask_again(stage.site, stage.recorder, [probe], impatient(PROBE_DEADLINE_S), workers=1)
+                await asyncio.sleep(AGAIN_S)
+
         async with stopped(stage.site, part):
-            crowd = [
-                asyncio.create_task(
-                    ask_again(stage.site, stage.recorder, [probe], impatient(PROBE_DEADLINE_S), workers=1)
-                )
-                for probe in probes
-            ]
+            crowd = [asyncio.create_task(press(probe)) for probe in probes]
+            await asyncio.sleep(PROBE_DEADLINE_S)
             await stage.load.wait_for_decisions(DECISIONS, deadline_s=stage.patience_s, cells=[bystander])
+            is_over.set()
             await asyncio.gather(*crowd)
 
     return fault

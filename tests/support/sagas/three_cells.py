@@ -12,7 +12,7 @@ import httpx
 import psycopg
 from faults.small_fleet import Plan, SmallFleet, small_fleet
 
-from cell.crash_points import POINTS
+from cell.crash_points import ALWAYS, POINTS
 from cell.store.audit import audit
 from cellwallet.local.postgres import Cluster
 from contract.ids import wallet_id_of
@@ -28,6 +28,7 @@ SELECT (SELECT count(*) FROM transfers WHERE state = 'in_transit') + (SELECT cou
      + (SELECT count(*) FROM wallets WHERE pinned <> 0)
 """
 IN_TRANSIT = "SELECT coalesce(sum(delta), 0)::bigint FROM account_deltas WHERE account = 'in_transit'"
+STORED = "SELECT coalesce(sum(balance), 0)::bigint FROM wallets WHERE wallet_id = %(wallet_id)s"
 BALANCES = "SELECT coalesce(sum(balance), 0)::bigint FROM wallets"
 
 
@@ -61,11 +62,12 @@ class ThreeCells:
             body.setdefault("currency", CURRENCY)
         return await self.patiently("POST", f"/v1/wallets/{wallet_id}/{verb}", body)
 
-    async def once(self, wallet_id: str, verb: str, **fields: Any) -> None:
+    async def once(self, wallet_id: str, verb: str, *, deadline_ms: int = 1_500, **fields: Any) -> None:
         """One attempt, whatever comes of it."""
         body = {"transaction_id": str(uuid.uuid4()), "currency": CURRENCY, **fields}
+        headers = {"X-Deadline-Ms": str(deadline_ms)}
         with contextlib.suppress(httpx.TransportError):
-            await self._client.post(f"/v1/wallets/{wallet_id}/{verb}", json=body, headers={"X-Deadline-Ms": "1500"})
+            await self._client.post(f"/v1/wallets/{wallet_id}/{verb}", json=body, headers=headers)
 
     async def patiently(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """The same request again until it is decided for good: what is on its way is not."""
@@ -83,9 +85,10 @@ class ThreeCells:
         balance: int = answer.json()["balance"]
         return balance
 
-    def arm(self, point: str) -> None:
+    def arm(self, point: str, *, until_disarmed: bool = False) -> None:
+        """One process dies there; or every process that gets there."""
         assert point in POINTS
-        self._crash_file.write_text(point)
+        self._crash_file.write_text(f"{point} {ALWAYS}" if until_disarmed else point)
 
     @property
     def is_armed(self) -> bool:
@@ -94,6 +97,15 @@ class ThreeCells:
 
     def disarm(self) -> None:
         self._crash_file.unlink(missing_ok=True)
+
+    async def has_stored(self, wallet_id: str, *, at_least: int, deadline_s: float = DEADLINE_S) -> bool:
+        """Whether the wallet has so much in its row, whoever is alive to tell it."""
+        ends_s = time.monotonic() + deadline_s
+        while sum(self._ask(STORED, {"wallet_id": wallet_id})) < at_least:
+            if time.monotonic() > ends_s:
+                return False
+            await asyncio.sleep(0.05)
+        return True
 
     async def settle(self, *, deadline_s: float = DEADLINE_S) -> bool:
         """Whether everything between the cells came to its end."""
@@ -117,11 +129,11 @@ class ThreeCells:
     def total(self) -> int:
         return sum(self._ask(BALANCES))
 
-    def _ask(self, question: Any) -> list[int]:
+    def _ask(self, question: Any, parameters: dict[str, str] | None = None) -> list[int]:
         answers = []
         for url in self.fleet.databases.values():
             with psycopg.connect(url) as connection:
-                ((answer,),) = connection.execute(question).fetchall()
+                ((answer,),) = connection.execute(question, parameters).fetchall()
                 answers.append(int(answer))
         return answers
 

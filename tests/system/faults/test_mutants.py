@@ -62,7 +62,9 @@ MUTATIONS: dict[str, Mutation] = {
     "pause_for_ever": Mutation(
         trial="api_paused", cell_environment=PAUSE_FOR_EVER, finds="locked_out", patience_s=DEAD_END_S
     ),
-    "share_one_bulkhead": Mutation(trial="cell_crowded", router="share_one_bulkhead", finds="error_seen"),
+    "share_one_bulkhead": Mutation(
+        trial="cell_crowded", router="share_one_bulkhead", finds="error_seen", patience_s=DEAD_END_S
+    ),
 }
 
 

@@ -15,9 +15,12 @@ WITHOUT_KEY = "ALTER TABLE transactions DROP CONSTRAINT transactions_pkey"
 
 
 async def transfer_whose_answer_is_lost(cells: ThreeCells) -> list[str]:
+    """The receiver has it and dies, again and again, until the sender has stopped waiting."""
     sender, receiver = await cells.wallet(0, balance=100), await cells.wallet(1)
-    cells.arm("transfer.received")
-    await cells.once(sender, "transfers", to_wallet_id=receiver, amount=30)
+    cells.arm("transfer.received", until_disarmed=True)
+    await cells.once(sender, "transfers", to_wallet_id=receiver, amount=30, deadline_ms=5_000)
+    assert await cells.has_stored(receiver, at_least=30)
+    cells.disarm()
     return await said_of(cells, (sender, 70), (receiver, 30))
 
 

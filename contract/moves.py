@@ -1,7 +1,7 @@
 """Bodies between the mover and the admin APIs of the two cells of a move.
 
-The mover holds nothing authoritative: every body names the move, the unit, its epoch and its fence, and a cell acts only
-by compare-and-set on its own `unit_state`. Rows travel as bytes that the mover pipes and never reads.
+The mover holds nothing authoritative: every body names the move, the unit, its epoch and its fence, and a cell acts
+only by compare-and-set on its own `unit_state`. Rows travel as bytes that the mover pipes and never reads.
 
 At the source, below `/admin/outgoing/{move_id}`:
 
@@ -14,7 +14,7 @@ At the source, below `/admin/outgoing/{move_id}`:
 | `POST unfence` | `UnitList` | `UnitsNow`: fenced by this move -> active; anything else as it is |
 | `POST grant` | `GrantOrder` | `Grants`: all or none; the point of no return |
 | `POST tombstone` | `UnitList` | `UnitsNow`: granted -> moved |
-| `POST clean` | `UnitList` | `Cleaned`: rows of moved units deleted in this call (a bounded batch); repeat until `left` is 0 |
+| `POST clean` | `UnitList` | `Cleaned`: a bounded batch of the rows of moved units is deleted; until `left` is 0 |
 
 `GET /admin/grants/{unit}` tells the newest `Grant` of a unit or 404; cells may ask it with their own tokens.
 
@@ -224,7 +224,7 @@ class IsolateOrder(_Body):
 
 
 class RejoinOrder(_Body):
-    """`POST /admin/rejoin`: the reverse, where the wallet's slot is in this cell too. Answer: `UnitsNow` of the slot."""
+    """`POST /admin/rejoin`: the reverse, if the wallet's slot is in this cell too. Answer: `UnitsNow` of the slot."""
 
     wallet_id: WalletName
     unit: UnitNumber

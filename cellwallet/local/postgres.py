@@ -237,10 +237,15 @@ class Cluster:
         """Make it next to the final place and rename: an interrupted attempt is not mistaken for a cluster."""
         attempt = self.folder / "pgdata.new"
         self._run_as_owner(["/bin/rm", "-rf", str(attempt)])
+        self._fill(attempt)
+        attempt.rename(self.data_folder)
+
+    def _fill(self, folder: Path) -> None:
+        """From nothing; a standby does it from its primary."""
         self._run_as_owner(
             [
                 str(postgres_bin_folder() / "initdb"),
-                f"--pgdata={attempt}",
+                f"--pgdata={folder}",
                 f"--username={SUPERUSER}",
                 "--auth-local=trust",
                 "--auth-host=reject",
@@ -253,7 +258,6 @@ class Cluster:
                 *([] if self.settings.is_durable else ["--no-sync"]),
             ]
         )
-        attempt.rename(self.data_folder)
 
     def _run_as_owner(self, command: list[str]) -> None:
         answer = subprocess.run(  # noqa: S603 - our own words
@@ -309,7 +313,7 @@ class Cluster:
         return {
             "listen_addresses": "''",
             "port": str(SOCKET_PORT),
-            "unix_socket_directories": f"'{str(self.socket_folder).replace(chr(39), chr(39) * 2)}'",
+            "unix_socket_directories": quoted(str(self.socket_folder)),
             "unix_socket_permissions": "0700",
             "max_connections": str(self.settings.connections_max),
             "shared_buffers": f"{self.settings.shared_buffers_mb}MB",
@@ -327,6 +331,11 @@ class Cluster:
             "log_line_prefix": "'%m [%p] %u@%d '",
             "lc_messages": "'C'",
         }
+
+
+def quoted(text: str) -> str:
+    """As a value in postgresql.conf; of a conninfo, its own backslashes stay what they are."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _fits(socket_folder: Path) -> bool:

@@ -4,6 +4,8 @@ Migrations (store/migrations) must give exactly this; a test compares the two. R
 repeated here: epochs never fall, an owner changes only with a higher epoch, versions only grow.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -21,12 +23,15 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from contract.directory import CellState
 from contract.money import AMOUNT_MAX
 from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+from control_plane.moves.model import MOVE_PURPOSES, UNIT_RESULTS
+from control_plane.moves.states import MOVE_STATES, STOP_KINDS
 
 metadata = MetaData(
     naming_convention={
@@ -40,6 +45,11 @@ metadata = MetaData(
 
 CELL_STATES: tuple[CellState, ...] = ("registered", "ready", "active", "draining", "empty", "retired")
 _STATE_LIST = ", ".join(f"'{state}'" for state in CELL_STATES)
+
+
+def _one_of(column: str, names: Sequence[str]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(name) for name in names)})", name=column)
+
 
 fleet = Table(
     "fleet",
@@ -153,7 +163,7 @@ changes = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("actor", Text, nullable=False, comment="Subject of the token"),
-    Column("subject", Text, nullable=False, comment="vendor:<id>, cell:<id> or wallet:<id>"),
+    Column("subject", Text, nullable=False, comment="vendor:<id>, cell:<id>, wallet:<id> or move:<id>"),
     Column("before", JSONB(none_as_null=True)),
     Column("after", JSONB(none_as_null=True)),
     Column("request_id", Text, nullable=False),
@@ -180,6 +190,83 @@ webhooks = Table(
     comment="Where vendors want their events.",
 )
 
+isolations = Table(
+    "isolations",
+    metadata,
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    Column("wallet_id", Text, nullable=False),
+    Column("ordered_at", DateTime(timezone=True), nullable=False),
+    Column("isolated_at", DateTime(timezone=True)),
+    Column("rejoin_ordered_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True), comment="The wallet is back in its slot, or never left it"),
+    CheckConstraint(f"unit >= {ISOLATED_UNIT_FIRST}", name="number"),
+    Index("isolations_open_idx", "wallet_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    comment="Every isolated unit that was ever given out: its number is never used again.",
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("from_cell", Text, ForeignKey("cells.id"), nullable=False),
+    Column("to_cell", Text, ForeignKey("cells.id"), nullable=False),
+    Column("state", Text, _one_of("state", MOVE_STATES), nullable=False),
+    Column("purpose", Text, _one_of("purpose", MOVE_PURPOSES), nullable=False),
+    Column("wallet_id", Text),
+    Column("portion", Integer, nullable=False, server_default="0"),
+    Column("announced_version", BigInteger),
+    Column("stop", Text, _one_of("stop", STOP_KINDS)),
+    Column("reason", Text),
+    Column("detail", Text),
+    Column("difference", JSONB(none_as_null=True)),
+    Column("copied_rows", BigInteger, nullable=False, server_default=text("0")),
+    Column("copied_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("copy_ms", Double, nullable=False, server_default=text("0")),
+    Column("ordered_by", Text, nullable=False),
+    Column("ordered_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint("from_cell <> to_cell", name="two_cells"),
+    Index("moves_ordered_at_id_idx", "ordered_at", "id"),
+    Index("moves_open_idx", "ordered_at", "id", postgresql_where=text("ended_at IS NULL")),
+    comment="The move log. What cells have committed wins over it; it may lag behind them, never lead them.",
+)
+
+move_units = Table(
+    "move_units",
+    metadata,
+    Column("move_id", Text, ForeignKey("moves.id"), primary_key=True),
+    Column("unit", Integer, ForeignKey("units.unit"), primary_key=True),
+    Column("from_epoch", BigInteger, nullable=False),
+    Column("result", Text, _one_of("result", UNIT_RESULTS), nullable=False),
+    Column("portion", Integer),
+    Column("wallets", BigInteger),
+    Column("entries", BigInteger),
+    Column("fence_no", BigInteger),
+    Column("digest", Text),
+    Column("grant", JSONB(none_as_null=True), comment="A copy of the source's word"),
+    Column("granted_at", DateTime(timezone=True)),
+    Column("pause_ms", Double),
+    Column("tombstoned_at", DateTime(timezone=True)),
+    Column("cleaned_at", DateTime(timezone=True)),
+    Index("move_units_open_idx", "unit", unique=True, postgresql_where=text("result IN ('waiting', 'in_hand')")),
+    Index("move_units_unclean_idx", "tombstoned_at", postgresql_where=text("cleaned_at IS NULL")),
+)
+
+move_steps = Table(
+    "move_steps",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("move_id", Text, ForeignKey("moves.id"), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("portion", Integer, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("duration_ms", Double, nullable=False),
+    Column("facts", JSONB(none_as_null=True)),
+    Index("move_steps_move_id_id_idx", "move_id", "id"),
+    comment="What the mover did and how long it took; only ever appended to.",
+)
+
 APP_GRANTS = {
     "fleet": "SELECT, UPDATE",
     "cells": "SELECT, INSERT, UPDATE",
@@ -194,6 +281,10 @@ APP_GRANTS = {
     "routers": "SELECT, INSERT, UPDATE, DELETE",
     "changes": "SELECT, INSERT",
     "webhooks": "SELECT, INSERT, UPDATE, DELETE",
+    "isolations": "SELECT, INSERT, UPDATE",
+    "moves": "SELECT, INSERT, UPDATE",
+    "move_units": "SELECT, INSERT, UPDATE",
+    "move_steps": "SELECT, INSERT",
     "alembic_version": "SELECT",
 }
 """What the serving role may do, where it is not the owner. History can be read and appended to, never rewritten."""

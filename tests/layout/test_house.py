@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("contract", "cell", "router", "control_plane", "cellwallet")
-PURE = ("contract", "cell/ledger", "cell/events", "router/routing", "control_plane/fleet")
+PURE = ("contract", "cell/ledger", "cell/events", "router/routing", "control_plane/fleet", "control_plane/moves")
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "manager", "handler", "service", "core"}

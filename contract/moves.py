@@ -49,7 +49,10 @@ FENCE_MAX_MS = 2_000
 
 WalletName = Annotated[str, Field(pattern=UUID_PATTERN)]
 MoveName = Annotated[str, Field(pattern=UUID_PATTERN)]
-UnitNumber = Annotated[int, Field(ge=0)]
+UnitNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Epoch = Annotated[int, Field(ge=1, le=2**53 - 1)]
+FenceNo = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 Part = Literal["entries", "state"]
@@ -126,13 +129,13 @@ class Positions(_Body):
     """Pairs of wallet and the last seq that is there, ascending by wallet."""
 
     unit: UnitNumber
-    positions: tuple[tuple[WalletName, int], ...]
+    positions: tuple[tuple[WalletName, Seq], ...]
 
 
 class RowsWanted(_Body):
     unit: UnitNumber
     part: Part
-    positions: tuple[tuple[WalletName, int], ...] = ()
+    positions: tuple[tuple[WalletName, Seq], ...] = ()
     """For `entries`: rows above these seqs, of these wallets only, in this order."""
     rows_max: int = Field(default=5_000, ge=1, le=50_000)
     """For `entries`; `state` is whole or refused."""
@@ -141,7 +144,7 @@ class RowsWanted(_Body):
 class RowsTaken(_Body):
     unit: UnitNumber
     rows: int
-    positions: tuple[tuple[WalletName, int], ...]
+    positions: tuple[tuple[WalletName, Seq], ...]
     """Where the wallets that got rows stand now."""
 
 
@@ -154,9 +157,9 @@ class FenceOrder(_Body):
 
 class Fence(_Body):
     unit: UnitNumber
-    epoch: int
+    epoch: Epoch
     """Of the source; the target's is one more."""
-    fence_no: int
+    fence_no: FenceNo
     digest: Digest
     """Of the unit as it stands under the fence."""
 
@@ -168,9 +171,9 @@ class Fences(_Body):
 
 class StagedUnit(_Body):
     unit: UnitNumber
-    epoch: int
+    epoch: Epoch
     """That the target will serve it at."""
-    fence_no: int
+    fence_no: FenceNo
     digest: Digest
 
 
@@ -190,9 +193,9 @@ class Grant(_Body):
     unit: UnitNumber
     from_cell: CellName
     to_cell: CellName
-    epoch: int
+    epoch: Epoch
     """The new owner's."""
-    fence_no: int
+    fence_no: FenceNo
     digest: Digest
 
 
@@ -204,7 +207,7 @@ class StageOrder(_Body):
     from_cell: CellName
     source_admin_urls: tuple[str, ...] = Field(min_length=1)
     """Where the target asks for a grant that nobody brings."""
-    units: tuple[tuple[UnitNumber, int], ...] = Field(min_length=1, max_length=UNITS_MAX)
+    units: tuple[tuple[UnitNumber, Epoch], ...] = Field(min_length=1, max_length=UNITS_MAX)
     """Unit and the epoch that it will have here."""
 
 

@@ -24,8 +24,8 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(RUN) pytest tests/unit -q
 
-bench: $(VENV)/.run
-	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+bench: $(VENV)/.dev
+	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(STRICT),--strict)
 
 loadtest: $(VENV)/.dev
 	$(RUN) loadtests.journeys --stack $(DATA) $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) \

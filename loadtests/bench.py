@@ -1,6 +1,7 @@
-"""`python -m loadtests.bench`: measures, checks, and writes build/bench.json.
+"""`python -m loadtests.bench`: measures, checks, writes build/bench.json, and draws it into build/bench/.
 
-Exit codes: 0 measured (reached or not is in the document), 1 a check failed, so that a figure is none, 2 usage.
+Exit codes: 0 measured (reached or not is in the document), 1 a check failed, so that a figure is none, 2 usage, or it
+could not be measured; nothing is written then.
 """
 
 import argparse
@@ -12,26 +13,84 @@ from typing import Any
 
 from rich.console import Console
 
+from cellwallet.local.binaries import PostgresMustBeInstalledError
+from cellwallet.local.postgres import PostgresMustStartError
+from cellwallet.plots import PlotsMustBeInstalledError
+from loadtests.benchmarks.starts import PlatformMustRunError
+from loadtests.calm import NOISE_MAX_CORES, busy_cores
+from loadtests.cell_under_test import CellMustStartError
+from loadtests.generator import SendersMustReturnError
 from loadtests.machine import ROOT
+from loadtests.peers import PgbenchMustRunError
+from loadtests.pictures import draw_pictures
+from loadtests.router_under_test import RouterMustStartError
 from loadtests.run import TARGETS, Plan, run
 from loadtests.scale import FULL, QUICK, shrunk
 from loadtests.shown import print_summary, showing
+from loadtests.stage import OpeningMustSucceedError
 
 OUT = ROOT / "build" / "bench.json"
 API_PROCESSES, LANES, SENDERS = 1, 2, 1
 """What measured best on two cores: docs/PERFORMANCE.md."""
 
 
+class MachineMustBeFreeError(Exception):
+    """Others keep its processors busy."""
+
+
+_FAILURES = (
+    MachineMustBeFreeError,
+    PostgresMustBeInstalledError,
+    PostgresMustStartError,
+    CellMustStartError,
+    OpeningMustSucceedError,
+    PgbenchMustRunError,
+    SendersMustReturnError,
+    RouterMustStartError,
+    PlatformMustRunError,
+    OSError,
+)
+
+
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     console = Console(stderr=True, soft_wrap=True)
     plan = _plan(asked)
-    with showing(console) as shown:
-        document = run(plan, shown)
-    write(document, asked.out)
+    try:
+        _machine_must_be_free(console, is_strict=asked.strict)
+        with showing(console) as shown:
+            document = run(plan, shown)
+        write(document, asked.out)
+    except _FAILURES as error:
+        console.print(f"error: {error}\nnothing was written", style="red", markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted: nothing was written", style="red", highlight=False)
+        return 2
     print_summary(document, Console())
     console.print(f"written: {asked.out}", highlight=False)
+    _draw(document, asked.out.with_suffix(""), console)
     return exit_code(document)
+
+
+def _machine_must_be_free(console: Console, *, is_strict: bool) -> None:
+    cores = busy_cores()
+    if cores <= NOISE_MAX_CORES:
+        return
+    told = f"{cores:.1f} cores are busy before anything is measured (at most {NOISE_MAX_CORES:g} may be)"
+    if is_strict:
+        raise MachineMustBeFreeError(told)
+    console.print(f"warning: {told}: figures will say more of others than of us", style="yellow", highlight=False)
+
+
+def _draw(document: dict[str, Any], folder: Path, console: Console) -> None:
+    """The figures are there without pictures too."""
+    try:
+        files = draw_pictures(document, folder)
+    except PlotsMustBeInstalledError as error:
+        console.print(f"no pictures: {error}", style="yellow", highlight=False, markup=False)
+        return
+    console.print(f"drawn: {', '.join(str(file) for file in files.values())}", highlight=False)
 
 
 def exit_code(document: dict[str, Any]) -> int:
@@ -71,8 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=_targets, default=TARGETS, metavar="P1,P2", help=f"some of {','.join(TARGETS)}; default all"
     )
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to quote")
+    parser.add_argument("--strict", action="store_true", help="nothing is measured on a busy machine")
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the document")
-    parser.add_argument("--wallets", type=_positive, help="instead of 100,000 (quick: 20,000)")
+    parser.add_argument("--wallets", type=_positive, help="instead of 100,000 (quick: 5,000)")
     parser.add_argument("--rounds", type=_positive, help="instead of 3 (quick: 1)")
     parser.add_argument("--seconds", type=float, help="of every measurement")
     parser.add_argument("--history", type=_positive, help="entries of the long wallet")

@@ -13,6 +13,8 @@ CALM_CORES = 0.15
 """Cores that are busy while nothing of ours runs; a machine is never quite still."""
 NOISY_CORES = 0.2
 """A round during which others kept more busy than this is made again."""
+NOISE_MAX_CORES = 0.3
+"""With more than this busy before it begins, a measurement says more of others than of the cell."""
 ATTEMPTS_MAX = 4
 WINDOW_S = 1.0
 
@@ -31,7 +33,12 @@ def measured_calmly(run: Callable[[], Round], *, patience_s: float) -> Round:
 def wait_until_calm(patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        busy_s, began_s = machine_busy_s(), time.monotonic()
-        time.sleep(WINDOW_S)
-        if (machine_busy_s() - busy_s) / (time.monotonic() - began_s) < CALM_CORES:
+        if busy_cores() < CALM_CORES:
             return
+
+
+def busy_cores() -> float:
+    """Cores that are busy now; with nothing of ours running yet, with others."""
+    busy_s, began_s = machine_busy_s(), time.monotonic()
+    time.sleep(WINDOW_S)
+    return (machine_busy_s() - busy_s) / (time.monotonic() - began_s)

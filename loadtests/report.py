@@ -1,16 +1,28 @@
-"""`python -m loadtests.report`: renders docs/PERFORMANCE.md from build/bench.json; no figure is typed by hand."""
+"""`python -m loadtests.report`: renders docs/PERFORMANCE.md and its pictures from build/bench.json; no figure is typed
+by hand. With `--against` it writes nothing and tells in which ratios two runs differ.
+
+Exit codes: 0 written, or the runs agree; 1 they do not; 2 usage, or no such run.
+"""
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cellwallet.plots import PlotsMustBeInstalledError
+from loadtests.agreement import DIFFERENCE_MAX, RunsMustCompareError, compared, only_in_one
 from loadtests.bench import OUT
+from loadtests.figures import FORM
+from loadtests.gallery import OTHER, gallery, share_of_goal
 from loadtests.machine import ROOT
+from loadtests.pictures import draw_pictures
 
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
+PICTURES = "performance"
+"""The folder of the pictures, next to the page."""
 
 HEAD = """# Performance
 
@@ -45,7 +57,8 @@ METHOD = """## What was measured, and how
 REPEAT = """## How to repeat it
 
     make bench                        # writes build/bench.json
-    python -m loadtests.report        # writes this page
+    python -m loadtests.report        # writes this page and its pictures
+    python -m loadtests.report --against OTHER.json   # in which ratios two runs differ by more than 15 %
 
 `make bench QUICK=1 ONLY=P1,P2` shows in a minute that it works; its figures are not worth quoting.
 """
@@ -53,16 +66,54 @@ REPEAT = """## How to repeat it
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.report", description=__doc__)
-    parser.add_argument("--run", type=Path, default=OUT, help="the document of a run")
-    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--run", type=_document, default=str(OUT), metavar="FILE", help="the document of a run")
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page; its pictures go into a folder next to it")
+    parser.add_argument("--against", type=_document, metavar="OTHER", help="compare its ratios with those of OTHER")
     asked = parser.parse_args(arguments)
-    asked.out.write_text(render(json.loads(asked.run.read_text())))
+    if asked.against is not None:
+        return _compare(asked.run, asked.against)
+    try:
+        draw_pictures(asked.run, asked.out.parent / PICTURES, is_small=True)
+    except PlotsMustBeInstalledError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    asked.out.write_text(render(asked.run))
     print(f"written: {asked.out}")
     return 0
 
 
+def _document(file: str) -> dict[str, Any]:
+    try:
+        document = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{file}: {error}") from error
+    if not isinstance(document, dict) or document.get("form") != FORM:
+        raise argparse.ArgumentTypeError(f"{file} is no document of a run in form {FORM}")
+    return document
+
+
+def _compare(document: dict[str, Any], other: dict[str, Any]) -> int:
+    try:
+        ratios = compared(document, other)
+    except RunsMustCompareError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for one in ratios:
+        verdict = "agrees" if one.agrees else "DIFFERS"
+        difference = "without bound" if math.isinf(one.difference) else f"{one.difference:.1%}"
+        print(f"{verdict:<8} {one.name}: {one.ratio:g} and {one.other:g}, {difference} apart")
+    for name in only_in_one(document, other):
+        print(f"in one   {name}: not compared")
+    differing = sum(not one.agrees for one in ratios)
+    print(f"{differing} of {len(ratios)} ratios differ by more than {DIFFERENCE_MAX:.0%}")
+    return 1 if differing else 0
+
+
 def render(document: dict[str, Any]) -> str:
-    parts = (HEAD, _run(document), _targets(document), _figures(document), _stories(document), METHOD, REPEAT)
+    parts = (
+        *(HEAD, _run(document), _targets(document), _pictures(document)),
+        *(_figures(document), _stories(document), METHOD, REPEAT),
+    )
     return "\n".join(part for part in parts if part)
 
 
@@ -104,10 +155,22 @@ def _targets(document: dict[str, Any]) -> str:
             sign = "≥" if part["sense"] == "at_least" else "≤"
             verdict = "yes, and what comes then" if part["then_reached"] else "yes" if part["reached"] else "**no**"
             bounds = (f"{sign} {part['target']:,g}", f"{sign} {part['then']:,g}")
-            rows.append((name, part["name"], f"{part['value']:,.5g} {part['unit']}", *bounds, verdict))
+            measured, share = f"{_number(part['value'])} {part['unit']}", f"{share_of_goal(part):,.2f}"
+            rows.append((name, part["name"], measured, *bounds, share, verdict))
     if not rows:
         return ""
-    return "## Targets\n\n" + _table(("target", "goal", "measured", "reach", "then", "reached"), rows)
+    return "## Targets\n\n" + _table(
+        ("target", "goal", "measured", "reach", "then", "share of the goal", "reached"), rows
+    )
+
+
+def _pictures(document: dict[str, Any]) -> str:
+    """What was measured for each target, the cell next to its peers."""
+    told = "Bars are medians, points are rounds; blue is ours, violet a peer.\n\n"
+    pictures = "\n".join(
+        f"![{'Figures of no target' if name == OTHER else name}]({PICTURES}/{name}.png)\n" for name in gallery(document)
+    )
+    return f"## In pictures\n\n{told}{pictures}" if pictures else ""
 
 
 def _figures(document: dict[str, Any]) -> str:
@@ -116,8 +179,8 @@ def _figures(document: dict[str, Any]) -> str:
             f"`{name}`",
             figure["title"],
             figure["loop"],
-            f"{figure['median']:,.5g} {figure['unit']}" + ("" if figure["valid"] else " **invalid**"),
-            " · ".join(f"{one['value']:,.5g}" for one in figure["rounds"]),
+            f"{_number(figure['median'])} {figure['unit']}" + ("" if figure["valid"] else " **invalid**"),
+            " · ".join(_number(one["value"]) for one in figure["rounds"]),
             *(_number(figure["latency_ms"].get(quantile)) for quantile in ("p50", "p99", "max")),
         )
         for name, figure in document["figures"].items()
@@ -160,7 +223,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _number(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:,.4g}"
+    return "" if figure is None else f"{figure:,.0f}" if figure >= 1_000 else f"{figure:,.4g}"
 
 
 if __name__ == "__main__":

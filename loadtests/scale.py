@@ -42,12 +42,12 @@ FULL = Scale(
     history=1_000_000,
 )
 QUICK = Scale(
-    wallets=20_000,
+    wallets=5_000,
     rounds=1,
     warm_up_s=0.5,
-    peak_s=1.5,
+    peak_s=1,
     probe_s=1,
-    confirm_s=2,
+    confirm_s=1.5,
     tries=3,
     precision=0.2,
     history=100_000,

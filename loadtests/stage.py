@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import psycopg
 
+from cellwallet.local.standby import Standby
 from contract.values import value
 from loadtests.cell_under_test import CellUnderTest
 from loadtests.checks import (
@@ -19,6 +20,7 @@ from loadtests.checks import (
     check_chains,
     check_conservation,
     check_postings,
+    check_standby,
 )
 from loadtests.figures import Check, Loop, Round, latency_ms_of
 from loadtests.generator import Generator
@@ -50,12 +52,18 @@ class OpeningMustSucceedError(Exception):
 
 
 class Stage:
-    def __init__(self, *, cell: CellUnderTest, generator: Generator, peers: Peers, scale: Scale) -> None:
+    def __init__(
+        self, *, cell: CellUnderTest, generator: Generator, peers: Peers, scale: Scale, standby: Standby | None = None
+    ) -> None:
         self.cell = cell
+        self.standby = standby
+        """Of the cell's database, if its commits wait for one."""
         self.generator = generator
         self.peers = peers
         self.scale = scale
         self.wallets: list[str] = []
+        self.uniform_peak_per_s = 0.0
+        """What the latest closed loop over all wallets served; 0 = there was none yet."""
         self._runs = 0
 
     # Getting ready.
@@ -96,6 +104,7 @@ class Stage:
             *check_postings(self.cell.database_url, vendor=vendor, tally=tally),
             check_conservation(self.cell.database_url),
             check_chains(self.cell.database_url),
+            *(() if self.standby is None else check_standby(self.standby, vendor=vendor, tally=tally)),
             self._check_access_log(tally),
         )
         return self._round(tally, usage, checks, wal_bytes=wal_bytes), tally
@@ -178,7 +187,11 @@ class Stage:
     ) -> tuple[Tally, Usage, int]:
         self.cell.forget_logs()
         before = self.log_position()
-        meter = Meter(api_pids=[api.pid for api in self.cell.apis], cluster_folder=self.cell.cluster.data_folder)
+        meter = Meter(
+            api_pids=[api.pid for api in self.cell.apis],
+            cluster_folder=self.cell.cluster.data_folder,
+            standby_folder=self.standby.data_folder if self.standby else None,
+        )
         tally = self.generator.run(Load(targets=targets or self.cell.targets, asks=asks, pace=pace))
         usage = meter.read()
         return tally, usage, self.log_position() - before

@@ -11,6 +11,8 @@ from loadtests.search import Search
 from loadtests.stage import Stage
 from loadtests.targets import GOALS, P99_MS_MAX
 
+BELOW_PEAK = 0.85
+"""Of a closed loop's peak: a try far above it only fills queues that empty slowly, and says nothing."""
 BACK = 0.95
 """The next candidate after one that did not hold for long."""
 CONFIRMATIONS_MAX = 4
@@ -27,6 +29,8 @@ class Sustained:
 
     def run(self) -> Round:
         scale = self._stage.scale
+        if self._stage.uniform_peak_per_s:
+            self._start_per_s = min(self._start_per_s, self._stage.uniform_peak_per_s * BELOW_PEAK)
         search = Search(start_per_s=self._start_per_s, precision=scale.precision, tries_left=scale.tries)
         notes, broken = [], []
         while (rate := search.next_per_s) is not None:

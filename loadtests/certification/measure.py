@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from contract.certificate import FORM, CapacityCertificate, Machine, Objective, Round, Step, Versions
 from contract.values import value
+from loadtests.calm import busy_cores
 from loadtests.certification.judgement import limit_of, loss_of, printable, results_of, step_of
 from loadtests.certification.site import Site
 from loadtests.checks import check_chains, check_conservation, check_postings
@@ -21,14 +22,13 @@ from loadtests.load import Load, Openings, Pace, Postings, Tally
 from loadtests.machine import describe_machine, describe_versions
 from loadtests.payloads import wallet_of
 from loadtests.search import Search
-from loadtests.usage import Meter, machine_busy_s
+from loadtests.usage import Meter
 
 PEAK_CONCURRENCY = 64
 BELOW_PEAK = 0.6
 """Of a closed loop's peak: where the first round begins."""
 OPENING_ATTEMPTS_MAX = 5
 OPENING_TIMEOUT_S = 600.0
-LOOK_S = 1.0
 DEGRADED_LOSS_ASSUMED = 0.10
 
 
@@ -122,9 +122,7 @@ class Certifier:
 
     def _must_be_free(self) -> None:
         """Others' load is told, recorded, and with --strict refused before anything is made."""
-        busy_s, began_s = machine_busy_s(), time.monotonic()
-        time.sleep(LOOK_S)
-        cores = (machine_busy_s() - busy_s) / (time.monotonic() - began_s)
+        cores = busy_cores()
         if cores <= self._plan.noise_max_cores:
             return
         told = f"{cores:.1f} cores are busy before the load begins (at most {self._plan.noise_max_cores:g} may be)"

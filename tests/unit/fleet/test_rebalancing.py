@@ -1,0 +1,318 @@
+"""What moves where: never too much into a cell, never back and forth, as few units as are needed, and why no others."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from fleet_world import NOON
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.ids import CellId
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+from control_plane.fleet.board import Cause, PlannedMove
+from control_plane.fleet.ordering import LOADED_UNITS_MAX, MOVES_PER_CELL_MAX, ordered_now, portions
+from control_plane.fleet.placement import first_shares
+from control_plane.fleet.placing import Held, Holder, HotWallet, Picture, UnitLoad, scores, slots_of
+from control_plane.fleet.reasons import WaitReason
+from control_plane.fleet.rebalancing import IMBALANCE_LASTS, automatic, is_burdened, rebalancing
+from control_plane.fleet.relief import SPREAD_MAX
+from control_plane.fleet.resettling import is_filled
+
+
+def fleet(*cells: str, newcomers: tuple[str, ...] = (), leaving: tuple[str, ...] = (), **members: object) -> Picture:
+    """First cells with even shares, empty newcomers that are to be filled, and cells that leave."""
+    held = {share.cell: tuple(range(share.first, share.last + 1)) for share in first_shares([*cells, *leaving])}
+    holders = [
+        *(Holder(cell=CellId(name), role="takes", units=held[CellId(name)]) for name in cells),
+        *(Holder(cell=CellId(name), role="gives", units=held[CellId(name)]) for name in leaving),
+        *(Holder(cell=CellId(name), role="takes", is_filling=True) for name in newcomers),
+    ]
+    ordered = tuple(sorted(holders, key=lambda one: one.cell))
+    return replace(Picture(holders=ordered, loads={}, held_back={}), **members)
+
+
+def certified(picture: Picture, limit_per_s: float = 1000.0, *, ceiling: float = 0.65) -> Picture:
+    holders = tuple(replace(one, limit_per_s=limit_per_s, ceiling=ceiling) for one in picture.holders)
+    return replace(picture, holders=holders)
+
+
+def after(picture: Picture, moves: tuple[PlannedMove, ...]) -> Picture:
+    """The moves done: isolated wallets have units of their own."""
+    units = {holder.cell: set(holder.units) for holder in picture.holders}
+    loads = dict(picture.loads)
+    hot = {wallet.wallet_id: wallet for wallet in picture.hot_wallets}
+    for number, move in enumerate(moves):
+        moved = set(move.units)
+        if move.wallet_id is not None:
+            wallet = hot[move.wallet_id]
+            unit, rest = ISOLATED_UNIT_FIRST + 1000 + number, loads[wallet.unit]
+            moved = {unit}
+            units[move.from_cell].add(unit)
+            loads[unit] = UnitLoad(wallets=1, rate_per_s=wallet.rate_per_s)
+            loads[wallet.unit] = replace(rest, rate_per_s=rest.rate_per_s - wallet.rate_per_s)
+            hot[move.wallet_id] = replace(wallet, unit=unit)
+        assert moved <= units[move.from_cell], "only the owner gives"
+        units[move.from_cell] -= moved
+        units[move.to_cell] |= moved
+    holders = tuple(replace(one, units=tuple(sorted(units[one.cell]))) for one in picture.holders)
+    return replace(picture, holders=holders, loads=loads, hot_wallets=tuple(hot.values()))
+
+
+def reasons(picture: Picture, *, relief: str = "ordered") -> set[tuple[WaitReason, str]]:
+    return {(one.reason, one.subject) for one in rebalancing(picture, relief=relief).waiting}
+
+
+def test_a_fourth_cell_gets_a_quarter_and_nobody_else_gets_anything() -> None:
+    picture = fleet("a", "b", "c", newcomers=("d",))
+    plan = rebalancing(picture, relief="none")
+    assert {move.to_cell for move in plan.moves} == {"d"}
+    assert sorted(len(move.units) for move in plan.moves) == [1365, 1365, 1366]
+    assert [len(slots_of(holder.units)) for holder in after(picture, plan.moves).holders] == [4096] * 4
+
+
+def test_the_seventeenth_cell_moves_964_slots_at_most() -> None:
+    picture = fleet(*(f"c{number:02}" for number in range(16)), newcomers=("new",))
+    moved = sum(len(move.units) for move in rebalancing(picture, relief="none").moves)
+    assert SLOTS // 17 <= moved <= 964
+
+
+def test_what_fills_a_cell_are_stretches_and_the_map_stays_short() -> None:
+    picture = fleet("a", "b", "c", newcomers=("d",))
+    for move in rebalancing(picture, relief="none").moves:
+        assert list(move.units) == list(range(move.units[0], move.units[-1] + 1))
+
+
+def test_a_filled_cell_gets_its_share_of_the_load_too() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=9.0 if unit < 1000 else 1.0) for unit in range(0, SLOTS, 4)}
+    picture = fleet("a", "b", "c", newcomers=("d",), loads=loads)
+    settled = after(picture, rebalancing(picture, relief="none").moves)
+    assert scores(settled)["d"] == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_cell_that_leaves_gives_everything_to_those_who_lack_most() -> None:
+    picture = fleet("a", "b", "c", leaving=("d",))
+    settled = after(picture, rebalancing(picture, relief="none").moves)
+    assert [len(holder.units) for holder in settled.holders] == [5462, 5461, 5461, 0]
+    assert rebalancing(settled, relief="none").moves == ()
+
+
+def test_the_last_cell_has_nowhere_to_drain_to() -> None:
+    picture = fleet(leaving=("a",))
+    assert rebalancing(picture, relief="none").moves == ()
+    assert (WaitReason.ANOTHER_CELL_MUST_BE_ACTIVE, "a") in reasons(picture)
+
+
+def test_a_drain_stops_at_the_ceilings_of_the_others() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=0.1) for unit in range(SLOTS)}
+    picture = certified(fleet("a", leaving=("b",), loads=loads))
+    plan = rebalancing(picture, relief="none")
+    assert plan.moves == (), "a is above its ceiling already"
+    assert (WaitReason.TARGET_MUST_HAVE_ROOM, "b") in reasons(picture)
+
+
+def test_an_even_fleet_is_left_alone_and_says_so() -> None:
+    assert reasons(fleet("a", "b")) == {(WaitReason.IMBALANCE_MUST_EXCEED_TOLERANCE, "fleet")}
+
+
+def test_relief_waits_until_cells_are_filled_and_drained() -> None:
+    assert (WaitReason.PLACEMENT_MUST_BE_DONE_FIRST, "rebalancing") in reasons(fleet("a", newcomers=("b",)))
+
+
+def test_nothing_is_weighed_before_every_cell_has_told_its_loads() -> None:
+    picture = fleet("a", "b")
+    unknown = replace(picture, holders=(replace(picture.holders[0], is_known=False), picture.holders[1]))
+    assert (WaitReason.LOADS_MUST_BE_KNOWN, "a") in reasons(unknown)
+
+
+def test_one_unit_that_is_enough_is_all_that_moves() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=10.0) for unit in range(60)} | {
+        100: UnitLoad(wallets=1, rate_per_s=120.0),
+        SLOTS - 1: UnitLoad(wallets=1, rate_per_s=520.0),
+    }
+    plan = rebalancing(certified(fleet("a", "b", loads=loads)), relief="ordered")
+    assert [(move.units, move.to_cell, move.cause) for move in plan.moves] == [
+        ((100,), "b", Cause.CEILING),
+    ]
+
+
+def test_a_hot_wallet_of_a_burdened_cell_is_isolated_and_moved() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=1.0) for unit in range(500)} | {7: UnitLoad(rate_per_s=301.0)}
+    hot = (HotWallet(wallet_id="w", unit=7, rate_per_s=300.0),)
+    picture = certified(fleet("a", "b", loads=loads, hot_wallets=hot))
+    plan = rebalancing(picture, relief="ordered")
+    assert [(move.wallet_id, move.unit_of_wallet, move.to_cell) for move in plan.moves] == [("w", 7, "b")]
+    assert rebalancing(after(picture, plan.moves), relief="ordered").moves == ()
+
+
+def test_a_hot_wallet_stays_where_it_is_carried() -> None:
+    hot = (HotWallet(wallet_id="w", unit=7, rate_per_s=110.0),)
+    loads = {7: UnitLoad(rate_per_s=110.0), SLOTS - 1: UnitLoad(rate_per_s=110.0)}
+    picture = certified(fleet("a", "b", loads=loads, hot_wallets=hot))
+    assert reasons(picture) == {(WaitReason.HOT_WALLET_MUST_BURDEN_ITS_CELL, "w")}
+
+
+def test_a_wallet_above_a_whole_cell_is_reported() -> None:
+    hot = (HotWallet(wallet_id="w", unit=7, rate_per_s=1100.0),)
+    picture = certified(fleet("a", "b", loads={7: UnitLoad(rate_per_s=1100.0)}, hot_wallets=hot))
+    assert rebalancing(picture, relief="ordered").moves == ()
+    assert (WaitReason.WALLET_MUST_FIT_INTO_ONE_CELL, "w") in reasons(picture)
+
+
+@pytest.mark.parametrize("reason", [WaitReason.FAILED_MOVE_MUST_REST, WaitReason.MOVED_UNIT_MUST_REST])
+def test_units_that_are_held_back_stay_and_are_told(reason: WaitReason) -> None:
+    held = {unit: Held(reason=reason, detail="for a while") for unit in range(100)}
+    plan = rebalancing(fleet("a", leaving=("b",), held_back={SLOTS - 1: held[0]}), relief="none")
+    assert sum(len(move.units) for move in plan.moves) == SLOTS // 2 - 1
+    assert [(one.reason, one.subject) for one in plan.waiting] == [(reason, "b")]
+
+
+def test_without_an_order_only_certified_cells_are_relieved_and_only_what_lasts() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=1.0) for unit in range(700)}
+    plain = fleet("a", "b", loads=loads)
+    assert automatic(plain, burdened_since=NOON, now=NOON)[1][0].reason == WaitReason.CELLS_MUST_BE_CERTIFIED
+    picture = certified(plain)
+    assert is_burdened(picture)
+    is_due, waiting = automatic(picture, burdened_since=NOON, now=NOON + IMBALANCE_LASTS / 2)
+    assert (is_due, waiting[0].reason) == (False, WaitReason.IMBALANCE_MUST_LAST)
+    assert automatic(picture, burdened_since=NOON, now=NOON + IMBALANCE_LASTS) == (True, ())
+    idle = replace(picture, loads={1: UnitLoad(rate_per_s=3.0)})
+    assert automatic(idle, burdened_since=NOON, now=NOON + timedelta(days=1)) == (False, ())
+
+
+def test_empty_units_go_in_large_portions_and_others_in_small_ones() -> None:
+    loads = {unit: UnitLoad(wallets=1, entries=10) for unit in range(200)}
+    picture = fleet("a", leaving=("b",), loads=loads)
+    move = PlannedMove(
+        units=tuple(range(1400)), from_cell=CellId("a"), to_cell=CellId("b"), cause=Cause.DRAIN, weight=1
+    )
+    sizes = [len(portion.units) for portion in portions(move, picture)]
+    assert sizes == [512, 512, 176, *([LOADED_UNITS_MAX] * 3), 8]
+    heavy = replace(picture, loads={unit: UnitLoad(entries=150_000) for unit in range(3)})
+    assert [len(one.units) for one in portions(replace(move, units=(0, 1, 2)), heavy)] == [1, 1, 1]
+
+
+def test_no_cell_takes_part_in_more_moves_than_it_bears() -> None:
+    picture = fleet("a", "b", "c", newcomers=("d",))
+    plan = rebalancing(picture, relief="none")
+    now = ordered_now(plan.moves, picture, Counter())
+    assert len(now.orders) == MOVES_PER_CELL_MAX
+    assert [(one.reason, one.subject) for one in now.waiting] == [(WaitReason.CONCURRENT_MOVES_MUST_BE_FEWER, "d")]
+    assert ordered_now(plan.moves, picture, Counter({CellId("d"): 2})).orders == ()
+
+
+# Properties.
+
+RATES = st.one_of(st.just(0.0), st.floats(0.5, 20), st.floats(20, 120))
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> Picture:
+    """Small fleets, certified or not, with skewed loads, newcomers, leavers, hot wallets and units held back."""
+    cells = [f"c{number}" for number in range(draw(st.integers(1, 5)))]
+    leaving = draw(st.sampled_from([(), ("z",)]))
+    newcomers = draw(st.sampled_from([(), ("n",), ("m", "n")]))
+    touched = draw(st.lists(st.integers(0, SLOTS - 1), unique=True, max_size=60))
+    loads = {unit: UnitLoad(wallets=2, entries=5, rate_per_s=draw(RATES)) for unit in touched}
+    busiest = sorted(touched, key=lambda unit: (-loads[unit].rate_per_s, unit))[:3]
+    hot = tuple(
+        HotWallet(wallet_id=f"w{unit}", unit=unit, rate_per_s=loads[unit].rate_per_s)
+        for unit in busiest
+        if draw(st.booleans())
+    )
+    held = {
+        unit: Held(reason=WaitReason.FAILED_MOVE_MUST_REST, detail="") for unit in touched[:2] if draw(st.booleans())
+    }
+    picture = fleet(*cells, newcomers=newcomers, leaving=leaving, loads=loads, hot_wallets=hot, held_back=held)
+    return certified(picture, draw(st.sampled_from([150.0, 400.0, 2000.0]))) if draw(st.booleans()) else picture
+
+
+def done(picture: Picture) -> Picture:
+    """With newcomers that have got what there was for them no longer new."""
+    return replace(
+        picture,
+        holders=tuple(
+            replace(one, is_filling=one.is_filling and not is_filled(picture, one)) for one in picture.holders
+        ),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_no_unit_moves_twice_and_none_that_is_held_back(picture: Picture) -> None:
+    moves = rebalancing(picture, relief="ordered").moves
+    counts = Counter(unit for move in moves for unit in move.units)
+    assert not [unit for unit, count in counts.items() if count > 1]
+    assert not counts.keys() & picture.held_back.keys()
+    assert all(move.from_cell != move.to_cell for move in moves)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_no_cell_is_ever_overfilled(picture: Picture) -> None:
+    plan = rebalancing(picture, relief="ordered")
+    before, later = scores(picture), scores(after(picture, plan.moves))
+    ceilings = {holder.cell: holder.ceiling if holder.limit_per_s else float("inf") for holder in picture.holders}
+    receivers = {move.to_cell for move in plan.moves}
+    assert all(later[cell] <= ceilings[cell] + 1e-6 for cell in receivers)
+    assert all(later[cell] <= before[cell] + 1e-6 for cell in later if cell not in receivers)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_a_plan_that_was_done_is_followed_by_none(picture: Picture) -> None:
+    """Neither the same again nor anything back: also while it is done one portion after the other."""
+    steps = 0
+    moves = rebalancing(picture, relief="ordered").moves
+    while moves:
+        picture = done(after(picture, moves))
+        following = rebalancing(picture, relief="ordered").moves
+        back = {(unit, move.to_cell) for move in following for unit in move.units}
+        assert not back & {(unit, move.from_cell) for move in moves for unit in move.units}
+        moves, steps = following, steps + 1
+        assert steps <= 3, "resettling, then relief, then nothing"
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_every_move_of_a_relief_is_needed(picture: Picture) -> None:
+    """Without any one of them the cell that gives it would still carry too much."""
+    quiet = replace(
+        picture,
+        holders=tuple(replace(one, is_filling=False) for one in picture.holders if one.role == "takes"),
+    )
+    moves = rebalancing(quiet, relief="ordered").moves
+    dimension_mean = _mean_score(quiet)
+    for left_out in moves:
+        rest = tuple(move for move in moves if move is not left_out)
+        level = min(dimension_mean * (1 + SPREAD_MAX / 2), _ceiling(quiet, left_out.from_cell))
+        assert scores(after(quiet, rest))[left_out.from_cell] > level - 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(pictures())
+def test_done_in_portions_it_comes_to_rest_with_even_shares(picture: Picture) -> None:
+    """As the reconciler does it: a few portions at a time, planned anew after each."""
+    free = replace(picture, held_back={}, loads={}, hot_wallets=())
+    for _ in range(400):
+        plan = rebalancing(free, relief="none")
+        now = ordered_now(plan.moves, free, Counter())
+        if not now.orders:
+            break
+        free = done(after(free, now.orders))
+    takers = [len(slots_of(one.units)) for one in free.holders if one.role == "takes"]
+    assert sum(takers) == SLOTS
+    assert not any(one.is_filling for one in free.holders)
+    if any(one.is_filling for one in picture.holders) or any(one.role == "gives" for one in picture.holders):
+        assert max(takers) - min(takers) <= 1
+
+
+def _mean_score(picture: Picture) -> float:
+    found = scores(picture)
+    return sum(found.values()) / len(found)
+
+
+def _ceiling(picture: Picture, cell: CellId) -> float:
+    holder = next(one for one in picture.holders if one.cell == cell)
+    return holder.ceiling if holder.limit_per_s else float("inf")

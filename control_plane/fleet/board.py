@@ -4,8 +4,8 @@ Keeps the promise that no plan may break: no cell above its room, no unit twice 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from heapq import merge
 from itertools import accumulate
 
 from contract.ids import CellId
@@ -40,11 +40,16 @@ class Board:
         self.picture = picture
         self.dimension: Dimension = dimension_of(picture)
         self.takers = [holder for holder in picture.holders if holder.role == "takes"]
-        self.units: dict[CellId, list[int]] = {holder.cell: list(holder.units) for holder in picture.holders}
+        self.units: dict[CellId, set[int]] = {holder.cell: set(holder.units) for holder in picture.holders}
         self.weights: dict[CellId, float] = {
             holder.cell: weight_of(holder.units, self.dimension) for holder in picture.holders
         }
-        self.moves: list[PlannedMove] = []
+        self._moves: dict[tuple[CellId, CellId, Cause, str | None], PlannedMove] = {}
+
+    @property
+    def moves(self) -> tuple[PlannedMove, ...]:
+        """Units that go the same way for the same cause are one move."""
+        return tuple(self._moves.values())
 
     def score(self, cell: CellId) -> float:
         return self.weights[cell] / self.dimension.limits[cell]
@@ -59,13 +64,13 @@ class Board:
         return unit not in self.picture.held_back
 
     def movable(self, holder: Holder) -> list[int]:
-        return [unit for unit in self.units[holder.cell] if self.is_movable(unit)]
+        """In ascending order."""
+        return sorted(unit for unit in self.units[holder.cell] if self.is_movable(unit))
 
     def move(self, units: Sequence[int], *, from_cell: CellId, to_cell: CellId, cause: Cause) -> None:
-        leaving = set(units)
+        self.units[from_cell].difference_update(units)
+        self.units[to_cell].update(units)
         weight = weight_of(units, self.dimension)
-        self.units[from_cell] = [unit for unit in self.units[from_cell] if unit not in leaving]
-        self.units[to_cell] = list(merge(self.units[to_cell], sorted(units)))
         self._record(PlannedMove(units=tuple(units), from_cell=from_cell, to_cell=to_cell, cause=cause, weight=weight))
 
     def move_wallet(
@@ -85,7 +90,13 @@ class Board:
     def _record(self, move: PlannedMove) -> None:
         self.weights[move.from_cell] -= move.weight
         self.weights[move.to_cell] += move.weight
-        self.moves.append(move)
+        way = (move.from_cell, move.to_cell, move.cause, move.wallet_id)
+        known = self._moves.get(way)
+        self._moves[way] = move if known is None else _joined(known, move)
+
+
+def _joined(one: PlannedMove, other: PlannedMove) -> PlannedMove:
+    return replace(one, units=(*one.units, *other.units), weight=one.weight + other.weight)
 
 
 LIKE_ENOUGH = 0.25

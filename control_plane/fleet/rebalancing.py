@@ -57,10 +57,10 @@ def rebalancing(picture: Picture, *, relief: Relief) -> Rebalancing:
         detail = f"no cell is above its ceiling or more than {SPREAD_MAX:.0%} above the mean"
         told.append(Waiting(reason=WaitReason.IMBALANCE_MUST_EXCEED_TOLERANCE, subject="fleet", detail=detail))
     return Rebalancing(
-        moves=tuple(board.moves),
+        moves=board.moves,
         waiting=tuple(dict.fromkeys(told)),
         dimension=board.dimension.name,
-        before=_shares(picture, scores(picture), {holder.cell: list(holder.units) for holder in picture.holders}),
+        before=_shares(picture, scores(picture), {holder.cell: set(holder.units) for holder in picture.holders}),
         after=_shares(picture, {holder.cell: board.score(holder.cell) for holder in board.takers}, board.units),
     )
 
@@ -119,7 +119,7 @@ def _relieved(board: Board) -> list[Waiting]:
 
 
 def _shares(
-    picture: Picture, scored: Mapping[CellId, float], units: Mapping[CellId, list[int]]
+    picture: Picture, scored: Mapping[CellId, float], units: Mapping[CellId, set[int]]
 ) -> tuple[CellShare, ...]:
     return tuple(
         CellShare(

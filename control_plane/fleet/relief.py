@@ -4,6 +4,9 @@ The level of a cell is its placement ceiling, or the mean of the fleet and half 
 is less. Nobody is given more than to its level and nobody below its level gives, so nothing moves back and forth.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
 from contract.ids import CellId
 from contract.slots import ISOLATED_UNIT_FIRST, ISOLATED_UNITS_MAX
 from contract.values import value
@@ -71,7 +74,7 @@ def hot_wallets(board: Board) -> tuple[Waiting, ...]:
 
 
 def _why_it_stays(board: Board, wallet: HotWallet) -> Waiting | None:
-    holder = next((one for one in board.takers if wallet.unit in set(board.units[one.cell])), None)
+    holder = next((one for one in board.takers if wallet.unit in board.units[one.cell]), None)
     if holder is None:
         return None
     largest, limit = max(board.dimension.limits.values()), board.dimension.limits[holder.cell]
@@ -91,7 +94,7 @@ def _why_it_stays(board: Board, wallet: HotWallet) -> Waiting | None:
 
 
 def _relieve(board: Board, holder: Holder, burden: Burden, level: float) -> tuple[Waiting, ...]:
-    pieces = _pieces(board, holder)
+    pieces = sorted(_pieces(board, holder), key=_by_weight)
     others = [one.cell for one in board.takers if one.cell != holder.cell]
     while (excess := -board.room(holder.cell, up_to=level)) > SLACK * board.dimension.limits[holder.cell]:
         room = max((board.room(cell, up_to=level) for cell in others), default=0.0)
@@ -101,7 +104,7 @@ def _relieve(board: Board, holder: Holder, burden: Burden, level: float) -> tupl
             detail = f"{burden.detail}; no unit of it fits below the level of another cell"
             stays = Waiting(reason=WaitReason.TARGET_MUST_HAVE_ROOM, subject=holder.cell, detail=detail)
             return (stays, *held_back(board, holder))
-        pieces.remove(chosen)
+        del pieces[bisect_left(pieces, _by_weight(chosen), key=_by_weight)]
         if chosen.wallet_id is None:
             board.move([chosen.unit], from_cell=holder.cell, to_cell=target, cause=burden.cause)
         else:
@@ -116,13 +119,21 @@ def _relieve(board: Board, holder: Holder, burden: Burden, level: float) -> tupl
     return held_back(board, holder)
 
 
-def _chosen(pieces: list[_Piece], excess: float, room: float) -> _Piece | None:
+def _chosen(pieces: Sequence[_Piece], excess: float, room: float) -> _Piece | None:
     """The smallest that is enough by itself; else the largest there is room for."""
-    enough = [piece for piece in pieces if excess <= piece.weight <= room]
-    if enough:
-        return min(enough, key=lambda piece: (piece.weight, piece.unit))
-    below = [piece for piece in pieces if 0 < piece.weight <= min(excess, room)]
-    return max(below, key=lambda piece: (piece.weight, -piece.unit), default=None)
+    enough = bisect_left(pieces, excess, key=_weight)
+    if enough < len(pieces) and pieces[enough].weight <= room:
+        return pieces[enough]
+    below = bisect_right(pieces, min(excess, room), key=_weight)
+    return pieces[below - 1] if below and pieces[below - 1].weight > 0 else None
+
+
+def _weight(piece: _Piece) -> float:
+    return piece.weight
+
+
+def _by_weight(piece: _Piece) -> tuple[float, int]:
+    return piece.weight, -piece.unit
 
 
 def _pieces(board: Board, holder: Holder) -> list[_Piece]:

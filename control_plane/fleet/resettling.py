@@ -82,7 +82,8 @@ def is_filled(picture: Picture, newcomer: Holder) -> bool:
 
 def held_back(board: Board, holder: Holder) -> tuple[Waiting, ...]:
     """What of the cell is not to be moved now, one line per reason."""
-    held = [board.picture.held_back[unit] for unit in board.units[holder.cell] if not board.is_movable(unit)]
+    units = board.units[holder.cell]
+    held = [why for unit, why in sorted(board.picture.held_back.items()) if unit in units]
     counts = Counter(one.reason for one in held)
     first = {one.reason: one.detail for one in reversed(held)}
     return tuple(

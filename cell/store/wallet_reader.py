@@ -15,6 +15,7 @@ from psycopg.rows import TupleRow
 from cell.ledger.model import Exile, UnitState
 from cell.ports import StoreLostError
 from cell.store import arrays
+from cell.store.pipeline import Pipeline
 from contract.ids import WalletId
 from contract.slots import Unit, slot_of
 from contract.values import value
@@ -114,7 +115,7 @@ class WalletReader:
         return answer
 
     async def _serve(self) -> None:
-        connection: AsyncConnection[TupleRow] | None = None
+        line: _Line | None = None
         try:
             while True:
                 await self._is_filled.wait()
@@ -122,13 +123,13 @@ class WalletReader:
                 if not taken:
                     continue
                 try:
-                    connection = await self._answer(connection, taken)
+                    line = await self._answer(line, taken)
                 except Exception as error:  # noqa: BLE001 - the only reader must outlive every bug
-                    connection = None
+                    line = None
                     _fail(taken, error)
         finally:
-            if connection is not None:
-                await connection.close()
+            if line is not None:
+                await line.close()
 
     def _take(self) -> dict[WalletId, "asyncio.Future[Sighting]"]:
         if len(self._waiting) <= READ_MAX:
@@ -138,71 +139,73 @@ class WalletReader:
         ids = list(self._waiting)[:READ_MAX]
         return {wallet_id: self._waiting.pop(wallet_id) for wallet_id in ids}
 
-    async def _answer(
-        self, connection: AsyncConnection[TupleRow] | None, taken: dict[WalletId, "asyncio.Future[Sighting]"]
-    ) -> AsyncConnection[TupleRow] | None:
+    async def _answer(self, line: "_Line | None", taken: dict[WalletId, "asyncio.Future[Sighting]"]) -> "_Line | None":
         """Answer all of them; a broken connection is replaced once before anybody is told."""
         for is_last_try in (False, True):
             try:
-                connection = connection or await self._connect()
-                await self._read(connection, taken)
+                line = line or await self._connect()
+                await _read(line.pipeline, taken)
             except psycopg.Error as error:
-                if connection is not None:
-                    await connection.close()
-                connection = None
+                if line is not None:
+                    await line.close()
+                line = None
                 if is_last_try:
                     _fail(taken, error)
             else:
-                return connection
+                return line
         return None
 
-    async def _connect(self) -> AsyncConnection[TupleRow]:
+    async def _connect(self) -> "_Line":
         connection = await AsyncConnection.connect(
-            self._database_url,
-            autocommit=True,
-            options=self._options,
-            prepare_threshold=0,
-            **self._connect_arguments,
+            self._database_url, autocommit=True, options=self._options, **self._connect_arguments
         )
         arrays.register(connection)
-        return connection
+        return _Line(connection)
 
-    async def _read(
-        self, connection: AsyncConnection[TupleRow], taken: dict[WalletId, "asyncio.Future[Sighting]"]
-    ) -> None:
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(SELECT_WALLETS, (arrays.uuids(list(taken)),))
-        wallets = {row[0]: _stored(row) for row in await cursor.fetchall()}
-        for wallet_id, wallet in wallets.items():
-            if wallet.frozen_by is None and not taken[wallet_id].done():
-                taken[wallet_id].set_result(Sighting(wallet=wallet))
-        doubtful = [wallet_id for wallet_id, answer in taken.items() if not answer.done()]
-        if doubtful:
-            await self._read_ownership(connection, taken, wallets, doubtful)
 
-    async def _read_ownership(
-        self,
-        connection: AsyncConnection[TupleRow],
-        taken: dict[WalletId, "asyncio.Future[Sighting]"],
-        wallets: dict[WalletId, StoredWallet],
-        doubtful: list[WalletId],
-    ) -> None:
-        units = {one: wallets[one].unit if one in wallets else slot_of(one) for one in doubtful}
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(SELECT_UNITS, (arrays.int4s(sorted(set(units.values()))),))
-        states = {
-            row[0]: UnitState(unit=row[0], state=row[1], epoch=row[2], peer_cell=row[3])
-            for row in await cursor.fetchall()
-        }
-        await cursor.execute(SELECT_EXILES, (arrays.uuids(doubtful),))
-        exiles = {
-            row[0]: Exile(wallet_id=row[0], unit=row[1], cell=row[2], epoch=row[3]) for row in await cursor.fetchall()
-        }
-        for one in doubtful:
-            if not taken[one].done():
-                taken[one].set_result(
-                    Sighting(wallet=wallets.get(one), unit_state=states.get(units[one]), exile=exiles.get(one))
-                )
+class _Line:
+    """A connection and the pipeline that speaks on it."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self.pipeline = Pipeline(connection)
+        self._connection = connection
+
+    async def close(self) -> None:
+        self.pipeline.leave()
+        await self._connection.close()
+
+
+async def _read(pipeline: Pipeline, taken: dict[WalletId, "asyncio.Future[Sighting]"]) -> None:
+    found = pipeline.send(SELECT_WALLETS, arrays.uuids(list(taken)))
+    await pipeline.sync()
+    wallets = {row[0]: _stored(row) for row in found.rows()}
+    for wallet_id, wallet in wallets.items():
+        if wallet.frozen_by is None and not taken[wallet_id].done():
+            taken[wallet_id].set_result(Sighting(wallet=wallet))
+    doubtful = [wallet_id for wallet_id, answer in taken.items() if not answer.done()]
+    if doubtful:
+        await _read_ownership(pipeline, taken, wallets, doubtful)
+
+
+async def _read_ownership(
+    pipeline: Pipeline,
+    taken: dict[WalletId, "asyncio.Future[Sighting]"],
+    wallets: dict[WalletId, StoredWallet],
+    doubtful: list[WalletId],
+) -> None:
+    units = {one: wallets[one].unit if one in wallets else slot_of(one) for one in doubtful}
+    states_found = pipeline.send(SELECT_UNITS, arrays.int4s(sorted(set(units.values()))))
+    exiles_found = pipeline.send(SELECT_EXILES, arrays.uuids(doubtful))
+    await pipeline.sync()
+    states = {
+        row[0]: UnitState(unit=row[0], state=row[1], epoch=row[2], peer_cell=row[3]) for row in states_found.rows()
+    }
+    exiles = {row[0]: Exile(wallet_id=row[0], unit=row[1], cell=row[2], epoch=row[3]) for row in exiles_found.rows()}
+    for one in doubtful:
+        if not taken[one].done():
+            taken[one].set_result(
+                Sighting(wallet=wallets.get(one), unit_state=states.get(units[one]), exile=exiles.get(one))
+            )
 
 
 def _fail(taken: dict[WalletId, "asyncio.Future[Sighting]"], error: Exception) -> None:

@@ -12,7 +12,7 @@ from contract.directory import CellName
 
 FORM: Final = 1
 """Grows when a field changes its meaning; fields are added without."""
-STEPS_MAX, ROUNDS_MAX, CHECKS_MAX = 20, 8, 16
+STEPS_MAX, ROUNDS_MAX, ROUTER_ROUNDS_MAX, CHECKS_MAX = 20, 8, 4, 16
 """A certificate fits a request's body."""
 RATE_MAX_PER_S = 1_000_000_000.0
 
@@ -29,6 +29,10 @@ Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000), BeforeValidat
 Label = Annotated[str, Field(pattern=r"^[ -~]{0,200}$")]
 Truth = Annotated[bool, Field(strict=True)]
 Assumable = Literal["degraded_loss", "moves_loss", "failover_s"]
+DataPlane = Literal["python", "haproxy"]
+Part = Literal["normal", "degraded", "router_python", "router_haproxy", "moves", "failover"]
+"""What a cell can be measured for; each part is either in the certificate or told to be missing."""
+PARTS: Final[tuple[Part, ...]] = ("normal", "degraded", "router_python", "router_haproxy", "moves", "failover")
 
 
 class _Document(BaseModel):
@@ -95,6 +99,20 @@ class Round(_Document):
     steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)
 
 
+class RouterLimit(_Document):
+    """Through one router process, with the cell behind it on the same machine: whichever of the two gives way first."""
+
+    data_plane: DataPlane
+    limit_per_s: Rate
+    rounds: tuple[Round, ...] = Field(min_length=1, max_length=ROUTER_ROUNDS_MAX)
+    """In the topology that they name of the cell."""
+
+
+class Unmeasured(_Document):
+    part: Part
+    why: Annotated[str, Field(pattern=r"^[ -~]{1,200}$")]
+
+
 class CheckResult(_Document):
     """What must hold of the ledger after the load: conservation, chains, exactly once."""
 
@@ -113,14 +131,16 @@ class CapacityCertificate(_Document):
     degraded_topology: Topology | None = None
     limit_per_s: Rate
     """L: commands per second that the cell carries; what its admission holds it to."""
-    degraded_loss: Share
+    degraded_loss: Share | None = None
     """Delta: share of the limit that is gone in the degraded topology."""
-    moves_loss: Share
+    moves_loss: Share | None = None
     """m: share of the limit that two concurrent moves take."""
-    failover_s: Amount
+    failover_s: Amount | None = None
     """F: until a standby writes."""
     assumed: tuple[Assumable, ...] = Field(default=(), max_length=3)
-    """Which of the three above nobody measured."""
+    """Which of the three above somebody wrote down without measuring; what is absent was not even assumed."""
+    routers: tuple[RouterLimit, ...] = Field(default=(), max_length=2)
+    unmeasured: tuple[Unmeasured, ...] = Field(default=(), max_length=len(PARTS))
     objective: Objective
     rounds: tuple[Round, ...] = Field(min_length=1, max_length=ROUNDS_MAX)
     checks: tuple[CheckResult, ...] = Field(min_length=1, max_length=CHECKS_MAX)
@@ -134,18 +154,41 @@ class CapacityCertificate(_Document):
         failed = [check.name for check in self.checks if not check.passed]
         if failed:
             return f"what must hold after the load did not: {', '.join(failed)}"
-        if self.degraded_loss + self.moves_loss >= 1:
+        if (self.degraded_loss or 0) + (self.moves_loss or 0) >= 1:
             return "degraded_loss and moves_loss leave nothing together"
-        best_per_s = max((one.limit_per_s for one in self.rounds if one.topology == "normal"), default=0.0)
-        if self.limit_per_s > best_per_s:
-            return f"no round held limit_per_s; the best held {best_per_s:g}/s"
-        if any(one.limit_per_s not in {0.0, *_held(one)} for one in self.rounds):
-            return "a round's limit_per_s must be the rate of one of its steps that held"
-        return None
+        invented = [one.part for one in self.unmeasured if one.part in self.measured]
+        if invented:
+            return f"both measured and not: {', '.join(invented)}"
+        normal, degraded = self._rounds("normal"), self._rounds("degraded")
+        found = [_flaw_of(self.limit_per_s, normal), _flaw_of(0.0, degraded)]
+        found += [_flaw_of(one.limit_per_s, one.rounds) for one in self.routers]
+        return next((flaw for flaw in found if flaw is not None), None)
+
+    @property
+    def measured(self) -> tuple[Part, ...]:
+        """Of the parts, those whose figures are here and not assumed."""
+        routers = {one.data_plane for one in self.routers}
+        is_measured: dict[Part, bool] = {
+            "normal": bool(self._rounds("normal")),
+            "degraded": bool(self._rounds("degraded")),
+            "router_python": "python" in routers,
+            "router_haproxy": "haproxy" in routers,
+            "moves": self.moves_loss is not None and "moves_loss" not in self.assumed,
+            "failover": self.failover_s is not None and "failover_s" not in self.assumed,
+        }
+        return tuple(part for part in PARTS if is_measured[part])
+
+    def router_limit_per_s(self) -> float | None:
+        """Of the data plane for production where it was measured, else of the other."""
+        by_data_plane = {one.data_plane: one.limit_per_s for one in self.routers}
+        return by_data_plane.get("haproxy", by_data_plane.get("python"))
 
     def text(self) -> str:
         """As it is kept in a file."""
         return self.model_dump_json(indent=1) + "\n"
+
+    def _rounds(self, topology: str) -> tuple[Round, ...]:
+        return tuple(one for one in self.rounds if one.topology == topology)
 
 
 class CertificateMustBeValidError(Exception):
@@ -171,6 +214,16 @@ def certificate_of(document: bytes) -> CapacityCertificate:
     if flaw is not None:
         raise CertificateMustBeValidError(f"not to be relied on: {flaw}")
     return certificate
+
+
+def _flaw_of(limit_per_s: float, rounds: tuple[Round, ...]) -> str | None:
+    """A limit is one that a round found, and a round's is one that held."""
+    best_per_s = max((one.limit_per_s for one in rounds), default=0.0)
+    if limit_per_s > best_per_s:
+        return f"no round held limit_per_s; the best held {best_per_s:g}/s"
+    if any(one.limit_per_s not in {0.0, *_held(one)} for one in rounds):
+        return "a round's limit_per_s must be the rate of one of its steps that held"
+    return None
 
 
 def _held(one: Round) -> set[float]:

@@ -19,6 +19,7 @@ from cellwallet.local.identity import leashed
 from cellwallet.local.keys import CONTROL_PLANE_KEY_ID
 from cellwallet.local.ports import HOST, Ports
 from cellwallet.local.probe import get
+from cellwallet.local.processes import PROC
 from cellwallet.local.programs import quiet_environment
 from contract.directory import ApiInstance, DirectoryCell, DirectoryDocument
 from contract.signing import sign
@@ -40,6 +41,8 @@ class RouterMustStartError(Exception):
 class RouterUnderTest:
     target: Target
     pid: int
+    pids: tuple[int, ...]
+    """Of everything that passes requests on, HAProxy's workers included."""
 
 
 @contextmanager
@@ -70,9 +73,19 @@ def router_under_test(cell: CellUnderTest, folder: Path, *, haproxy: Path | None
         if haproxy is not None:
             program = haproxy_command(haproxy, state / "haproxy")
             started.append(_start(program, {}, log, ready_url=f"http://{HOST}:{port}/readyz"))
-        yield RouterUnderTest(target=Target(port=port), pid=started[0].pid)
+        pids = tuple(pid for process in started for pid in family_of(process.pid))
+        yield RouterUnderTest(target=Target(port=port), pid=started[0].pid, pids=pids)
     finally:
         _end(started[::-1])
+
+
+def family_of(pid: int) -> tuple[int, ...]:
+    """The process and its children, as they are now."""
+    try:
+        children = (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return (pid,)
+    return (pid, *map(int, children))
 
 
 def _directory(cell: CellUnderTest) -> dict[str, object]:

@@ -51,7 +51,9 @@ def headroom(
     process_limit: Annotated[
         float | None, typer.Option(help="c: safe rate of an API process. [the limit by its processes]")
     ] = None,
-    router_limit: Annotated[float, typer.Option(help="c: safe rate of a router process.")] = ROUTER_ASSUMED_PER_S,
+    router_limit: Annotated[
+        float | None, typer.Option(help="c: safe rate of a router process. [measured; else 3,000]")
+    ] = None,
     utilisation: Annotated[float, typer.Option(help="u: target utilisation with a zone gone.")] = 0.8,
     missing: Annotated[int, typer.Option(help="p: pods per zone that may be missing as well.")] = 1,
     node_cores: Annotated[float, typer.Option(help="Cores of a node that pods may have.")] = 8.0,
@@ -77,7 +79,9 @@ def headroom(
                 margins=margins,
                 outlook=Outlook(spread=spread, growth_per_day=growth, lead_days=lead_days),
                 api_process_per_s=_first(process_limit, None, margins.limit_per_s / _processes(measured)),
-                router_process_per_s=router_limit,
+                router_process_per_s=_first(
+                    router_limit, measured.router_limit_per_s() if measured else None, ROUTER_ASSUMED_PER_S
+                ),
                 zones=zones,
                 shares=_shares(zone_shares),
                 utilisation=utilisation,
@@ -88,7 +92,9 @@ def headroom(
         )
     except HeadroomMustBeSoundError as error:
         raise typer.BadParameter(str(error)) from error
-    _tell(plan, is_assumed=measured is None and limit is None, as_json=as_json)
+    given = {"degraded_loss": degraded_loss, "moves_loss": moves_loss, "failover_s": failover}
+    assumed = [] if measured is None else [name for name, one in given.items() if _is_assumed(measured, name, one)]
+    _tell(plan, assumed, is_assumed=measured is None and limit is None, as_json=as_json)
     _draw(plan, picture)
 
 
@@ -96,6 +102,11 @@ def _measured(certificate: Path | None, limit: float | None) -> CapacityCertific
     if certificate is not None and limit is not None:
         raise typer.BadParameter("give --certificate or --limit, not both")
     return None if certificate is None else _read(certificate)
+
+
+def _is_assumed(measured: CapacityCertificate, name: str, given: float | None) -> bool:
+    """Nobody gave it, and the certificate does not have it from a measurement."""
+    return given is None and (getattr(measured, name) is None or name in measured.assumed)
 
 
 def _processes(measured: CapacityCertificate | None) -> int:
@@ -116,12 +127,15 @@ def _read(file: Path) -> CapacityCertificate:
     return certificate
 
 
-def _tell(plan: FleetPlan, *, is_assumed: bool, as_json: bool) -> None:
+def _tell(plan: FleetPlan, assumed: list[str], *, is_assumed: bool, as_json: bool) -> None:
     if is_assumed:
         note = f"a cell's limit of {LIMIT_ASSUMED_PER_S:,.0f}/s is assumed: give --certificate or --limit"
         err().print(note, style="yellow", highlight=False)
+    if assumed:
+        told = ", ".join(f"{name} = {getattr(plan.wanted.margins, name):g}" for name in assumed)
+        err().print(f"not measured by the certificate, so assumed: {told}", style="yellow", highlight=False)
     if as_json:
-        print_json({**plan.document(), "limit_is_assumed": is_assumed})
+        print_json({**plan.document(), "limit_is_assumed": is_assumed, "assumed": assumed})
         return
     print_table(_parts(plan))
     print_table(_losses(plan))

@@ -29,17 +29,20 @@ from contract.certificate import CapacityCertificate, CertificateMustBeValidErro
 from contract.ids import CELL_PATTERN
 from loadtests.cell_under_test import CellMustStartError
 from loadtests.certification.measure import CertificateMustBeEarnedError, Certifier, Measured, Plan, Tell
-from loadtests.certification.pictures import draw_histogram, draw_latency
+from loadtests.certification.parts import ROUTER_PARTS, TITLES
+from loadtests.certification.pictures import draw_histogram, draw_latency, draw_limits
 from loadtests.certification.site import Site, SiteMustBeUsableError, control_plane_of, own_cell, stack_cell
 from loadtests.certification.steady import LoadShape, ShapeMustBeWholeError, apply, shape_of
 from loadtests.generator import SendersMustReturnError, generator
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a cell carries: measured, certified.")
 
-CERTIFICATE, LATENCY, HISTOGRAM = "certificate.json", "latency.png", "histogram.png"
+CERTIFICATE, LIMITS, LATENCY, HISTOGRAM = "certificate.json", "limits.png", "latency.png", "histogram.png"
 SECONDS_MAX, WALLETS_MAX, PROCESSES_MAX = 600.0, 1_000_000, 64
 OTHER_STAGES = 3
-"""Besides the rounds of both topologies: opening wallets, looking where to begin, checking."""
+"""Besides the rounds: opening wallets, looking where to begin, checking."""
+PARTS_IN_ROUNDS = 4
+"""Both topologies and both routers, at most."""
 BUFFERS_MB, QUICK_BUFFERS_MB = 1_024, 128
 
 _FAILURES = (
@@ -87,12 +90,13 @@ def certify(
     api_processes: ProcessesOption = 2,
     lanes: LanesOption = 2,
     senders: SendersOption = 1,
-    moves_loss: Annotated[float, typer.Option(min=0, max=0.99, help="m: assumed, and said to be.")] = 0.05,
-    failover: Annotated[float, typer.Option(min=0, max=3_600, help="F in seconds: assumed, and said to be.")] = 30.0,
-    pictures: Annotated[bool, typer.Option(help="Draw latency over rate, and the histogram.")] = True,
+    pictures: Annotated[bool, typer.Option(help="Draw limits, latency over rate, and the histogram.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Find the highest rate at which a cell keeps its promises, whole and degraded, and write its certificate."""
+    """Find the highest rate at which a cell keeps its promises: whole, through each router, and degraded.
+
+    Writes its certificate, which tells what was not measured, and pictures of it.
+    """
     if upload and stack is None:
         raise typer.BadParameter("--upload puts the certificate to the control plane of --stack DATA")
     plan = Plan(
@@ -103,14 +107,12 @@ def certify(
         tries=4 if quick else 10,
         precision=0.2 if quick else 0.05,
         wallets=wallets or (500 if quick else 20_000),
-        moves_loss=moves_loss,
-        failover_s=failover,
         noise_max_cores=noise_max,
         is_strict=strict,
         is_quick=quick,
     )
     buffers_mb = QUICK_BUFFERS_MB if quick else BUFFERS_MB
-    with _failures_told(), _telling(stages=OTHER_STAGES + 2 * plan.rounds, is_silent=as_json) as tell:
+    with _failures_told(), _telling(stages=OTHER_STAGES + PARTS_IN_ROUNDS * plan.rounds, is_silent=as_json) as tell:
         if pictures:
             require()
         site_of = _site(stack, cell, processes=api_processes, lanes=lanes, buffers_mb=buffers_mb)
@@ -227,19 +229,34 @@ def _telling(*, stages: int, is_silent: bool) -> Iterator[Tell]:
 
 
 def _write(measured: Measured, folder: Path, *, with_pictures: bool) -> list[Path]:
-    """Everything is made next to its place and moved there, the certificate last."""
+    """Everything is made apart from its place and moved there, the certificate last; no interrupt comes in between."""
     certificate = certificate_of(measured.certificate.text().encode())
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
+        names = [LIMITS, LATENCY, HISTOGRAM] if with_pictures else []
         if with_pictures:
+            draw_limits(certificate, draft / LIMITS)
             draw_latency(certificate, draft / LATENCY)
             draw_histogram(measured.latencies, draft / HISTOGRAM)
         (draft / CERTIFICATE).write_text(certificate.text())
-        names = [LATENCY, HISTOGRAM, CERTIFICATE] if with_pictures else [CERTIFICATE]
-        return [(draft / name).rename(folder / name) for name in names]
+        with _uninterrupted():
+            folder.mkdir(exist_ok=True)
+            for stale in {LIMITS, LATENCY, HISTOGRAM} - set(names):
+                (folder / stale).unlink(missing_ok=True)
+            return [(draft / name).rename(folder / name) for name in (*names, CERTIFICATE)]
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _upload(certificate: CapacityCertificate, data: Path) -> None:
@@ -257,14 +274,15 @@ def _show(certificate: CapacityCertificate, files: list[Path], *, as_json: bool)
         print_json(certificate.model_dump(mode="json") | {"files": [str(file) for file in files]})
         return
     table = Table("what", "measured")
-    assumed = {name: " (assumed)" if name in certificate.assumed else "" for name in ("moves_loss", "failover_s")}
-    loss = " (assumed: only one API process)" if "degraded_loss" in certificate.assumed else ""
     table.add_row(
         "limit L", f"{certificate.limit_per_s:,.0f} commands/s, p99 ≤ {certificate.objective.p99_ms_max:g} ms"
     )
-    table.add_row("lost when degraded δ", f"{certificate.degraded_loss:.1%}{loss}")
-    table.add_row("lost to moves m", f"{certificate.moves_loss:.1%}{assumed['moves_loss']}")
-    table.add_row("failover F", f"{certificate.failover_s:g} s{assumed['failover_s']}")
+    if certificate.degraded_loss is not None:
+        table.add_row("lost when degraded δ", f"{certificate.degraded_loss:.1%}")
+    for router in certificate.routers:
+        table.add_row(TITLES[ROUTER_PARTS[router.data_plane]], f"{router.limit_per_s:,.0f} commands/s")
+    for one in certificate.unmeasured:
+        table.add_row(TITLES[one.part], f"not measured: {one.why}")
     for check in certificate.checks:
         table.add_row(check.name, "passed" if check.passed else "FAILED")
     print_table(table)

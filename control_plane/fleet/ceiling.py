@@ -18,14 +18,22 @@ GROWTH_PER_DAY = 0.01
 LEAD_DAYS = 7.0
 """T: until new capacity is there."""
 DEGRADED_LOSS, MOVES_LOSS, FAILOVER_S = 0.10, 0.05, 30.0
-"""δ, m, F of a cell whose capacity was set by hand."""
+"""δ, m, F where nobody measured them, or the capacity was set by hand."""
 
 
 def placement_ceiling(certificate: CapacityCertificate | None) -> float:
     """λplace/L of a cell with this certificate, or with none."""
     if certificate is None:
         return _ceiling(DEGRADED_LOSS, MOVES_LOSS, FAILOVER_S)
-    return _ceiling(certificate.degraded_loss, certificate.moves_loss, certificate.failover_s)
+    return _ceiling(
+        _told(certificate.degraded_loss, DEGRADED_LOSS),
+        _told(certificate.moves_loss, MOVES_LOSS),
+        _told(certificate.failover_s, FAILOVER_S),
+    )
+
+
+def _told(measured: float | None, otherwise: float) -> float:
+    return otherwise if measured is None else measured
 
 
 def _ceiling(degraded_loss: float, moves_loss: float, failover_s: float) -> float:

@@ -1,15 +1,15 @@
 """Where a cell is measured: one of its own, made for the purpose, or a cell of the platform that runs here.
 
-Only ever on 127.0.0.1. A running cell's own capacity would bound what is measured, so it is lifted meanwhile and is
-always put back.
+Only ever on 127.0.0.1, and only processes that are known to be the cell's or its platform's router. A running cell's
+own capacity would bound what is measured, so it is lifted meanwhile and is always put back.
 """
 
 import ipaddress
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,18 +17,22 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cellwallet.local.haproxy import HaproxyMustBeInstalledError, haproxy_program
 from cellwallet.local.keys import load_keys
 from cellwallet.local.postgres import Cluster, ClusterSettings
+from cellwallet.local.processes import PROC
 from cellwallet.local.stack import CellEntry, Stack, read_stack
-from contract.certificate import Subject, Topology
+from contract.certificate import DataPlane, Subject, Topology
 from contract.directory import DirectoryDocument
 from contract.scopes import VENDOR_SCOPES
 from contract.slots import slot_of
+from contract.values import value
 from loadtests.cell_under_test import CellUnderTest, cell_under_test
 from loadtests.checks import check_audit
 from loadtests.figures import Check
 from loadtests.load import Target
 from loadtests.payloads import wallet_of
+from loadtests.router_under_test import family_of, router_under_test
 
 TOKEN_S = 24 * 3_600
 TIMEOUT_S = 10.0
@@ -40,18 +44,30 @@ class SiteMustBeUsableError(Exception):
     """There is no such cell here, or it must not be loaded; the message says why."""
 
 
+class RouterMustBeThereError(Exception):
+    """There is no such router at a site; the message says why."""
+
+
+@value
+class Door:
+    """Where a load enters, and the processes that work for it besides the database's."""
+
+    targets: tuple[Target, ...]
+    pids: tuple[int, ...]
+
+
 class Site(Protocol):
-    """A cell that can be loaded, whole or without one of its API processes."""
+    """A cell that can be loaded, whole or without one of its API processes, directly or through a router."""
 
     subject: Subject
     database_url: str
     cluster_folder: Path
 
     @property
-    def targets(self) -> tuple[Target, ...]: ...
+    def door(self) -> Door: ...
 
-    @property
-    def api_pids(self) -> tuple[int, ...]: ...
+    def router(self, data_plane: DataPlane) -> AbstractContextManager[Door]:
+        """Raises `RouterMustBeThereError`."""
 
     def topology(self) -> Topology: ...
 
@@ -70,19 +86,25 @@ class Site(Protocol):
 class OwnCell:
     """Made by `own_cell`."""
 
-    def __init__(self, cell: CellUnderTest, name: str) -> None:
+    def __init__(self, cell: CellUnderTest, name: str, folder: Path) -> None:
         self.subject = Subject(kind="cell", id=name, software_version=version("cellwallet"))
         self.database_url = cell.database_url
         self.cluster_folder = cell.cluster.data_folder
         self._cell = cell
+        self._folder = folder
 
     @property
-    def targets(self) -> tuple[Target, ...]:
-        return self._cell.targets
+    def door(self) -> Door:
+        return Door(targets=self._cell.targets, pids=tuple(api.pid for api in self._cell.apis))
 
-    @property
-    def api_pids(self) -> tuple[int, ...]:
-        return tuple(api.pid for api in self._cell.apis)
+    @contextmanager
+    def router(self, data_plane: DataPlane) -> Iterator[Door]:
+        try:
+            program = haproxy_program() if data_plane == "haproxy" else None
+        except HaproxyMustBeInstalledError as error:
+            raise RouterMustBeThereError(str(error)) from error
+        with router_under_test(self._cell, self._folder / data_plane, haproxy=program) as router:
+            yield Door(targets=(router.target,), pids=(*self.door.pids, *router.pids))
 
     def topology(self) -> Topology:
         return Topology(api_processes=len(self._cell.apis))
@@ -109,18 +131,25 @@ class StackCell:
         self.database_url = entry.database_url
         self.cluster_folder = Path(f"/proc/{entry.pids.postgres}/cwd").readlink()
         self._apis = [(local_target(api.url), api.pid) for api in entry.api]
+        self._router = local_target(stack.router_url)
+        self._router_pids = stack.router.pids
         self._keys = load_keys(Path(stack.data) / "keys")
         signed = _answer(control_plane.get("/v1/directory"))
         signed.pop("signature", None)
         self._slot_cells = DirectoryDocument.model_validate(signed).slot_cells()
 
     @property
-    def targets(self) -> tuple[Target, ...]:
-        return tuple(target for target, _ in self._apis)
+    def door(self) -> Door:
+        return Door(targets=tuple(target for target, _ in self._apis), pids=tuple(pid for _, pid in self._apis))
 
-    @property
-    def api_pids(self) -> tuple[int, ...]:
-        return tuple(pid for _, pid in self._apis)
+    @contextmanager
+    def router(self, data_plane: DataPlane) -> Iterator[Door]:
+        """The platform's own; HAProxy is a process more, with the router as its agent."""
+        serving: DataPlane = "haproxy" if len(self._router_pids) > 1 else "python"
+        if data_plane != serving:
+            raise RouterMustBeThereError(f"the platform's router is {serving}")
+        pids = (pid for router in self._router_pids for pid in family_of(router))
+        yield Door(targets=(self._router,), pids=(*self.door.pids, *pids))
 
     def topology(self) -> Topology:
         return Topology(api_processes=len(self._apis))
@@ -151,9 +180,8 @@ def own_cell(name: str, *, processes: int, lanes: int, shared_buffers_mb: int) -
         cluster = Cluster(folder / "postgres", settings=ClusterSettings(shared_buffers_mb=shared_buffers_mb))
         ending.callback(cluster.stop)
         cluster.start()
-        yield OwnCell(
-            ending.enter_context(cell_under_test(cluster, folder / "cell", processes=processes, lanes=lanes)), name
-        )
+        cell = ending.enter_context(cell_under_test(cluster, folder / "cell", processes=processes, lanes=lanes))
+        yield OwnCell(cell, name, folder)
 
 
 @contextmanager
@@ -164,7 +192,10 @@ def stack_cell(data: Path, cell: str) -> Iterator[StackCell]:
     if entry is None:
         raise SiteMustBeUsableError(f"{cell} is none of {', '.join(one.id for one in stack.cells)}")
     for api in entry.api:
-        local_target(api.url)
+        must_be_ours(local_target(api.url), api.pid, {"CELL_ID": cell, "CELL_PORT": None})
+    entrance = {"ROUTER_HAPROXY_PORT" if len(stack.router.pids) > 1 else "ROUTER_PORT": None}
+    for pid in stack.router.pids[:1]:
+        must_be_ours(local_target(stack.router_url), pid, entrance)
     with control_plane_of(stack) as control_plane:
         try:
             site = StackCell(stack, entry, control_plane)
@@ -193,6 +224,22 @@ def local_target(url: str) -> Target:
     if parts.scheme != "http" or not is_local or parts.port is None:
         raise SiteMustBeUsableError(f"{url} is not on http://127.0.0.1: nothing else is ever loaded")
     return Target(port=parts.port)
+
+
+def must_be_ours(target: Target, pid: int, settings: Mapping[str, str | None]) -> None:
+    """A port says nothing of who listens: the process was started with these settings; None = the target's port."""
+    try:
+        pairs = (PROC / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError as error:
+        raise SiteMustBeUsableError(f"the platform is not running: there is no process {pid} to look at") from error
+    environment = dict(pair.partition("=")[::2] for pair in pairs)
+    wanted = {name: str(target.port) if setting is None else setting for name, setting in settings.items()}
+    if any(environment.get(name) != setting for name, setting in wanted.items()):
+        told = ", ".join(f"{name}={setting}" for name, setting in wanted.items())
+        raise SiteMustBeUsableError(
+            f"{target.host}:{target.port} is not ours: process {pid} was not started with {told}; "
+            "nothing else is ever loaded"
+        )
 
 
 @contextmanager

@@ -56,7 +56,11 @@ def apply(
     owners = site.owners(wallets)
     asks = Openings(owners=owners, token=site.vendor_token("loader"), overdraft_limit=OVERDRAFT_LIMIT)
     generator.run(
-        Load(targets=site.targets, asks=asks, pace=Pace(duration_s=OPENING_TIMEOUT_S, concurrency=OPENING_CONCURRENCY))
+        Load(
+            targets=site.door.targets,
+            asks=asks,
+            pace=Pace(duration_s=OPENING_TIMEOUT_S, concurrency=OPENING_CONCURRENCY),
+        )
     )
     opened = [wallet_of(owner) for owner in owners]
     rows: list[dict[str, float | int]] = []
@@ -65,7 +69,7 @@ def apply(
         tell(f"{rate_per_s:g}/s for {seconds:g} s")
         postings = Postings(wallets=opened, token=site.vendor_token("loader"), seed=run & 0xFFFF, run=run)
         tally = generator.run(
-            Load(targets=site.targets, asks=postings, pace=Pace(duration_s=seconds, rate_per_s=rate_per_s))
+            Load(targets=site.door.targets, asks=postings, pace=Pace(duration_s=seconds, rate_per_s=rate_per_s))
         )
         rows.append(
             {

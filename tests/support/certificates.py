@@ -32,6 +32,14 @@ def certificate_document(*, cell: str = "cell-1", version: str = "0.1.0", **chan
         "moves_loss": 0.05,
         "failover_s": 30.0,
         "assumed": ["moves_loss", "failover_s"],
+        "routers": [
+            {
+                "data_plane": "python",
+                "limit_per_s": 300.0,
+                "rounds": [{"topology": "normal", "limit_per_s": 300.0, "steps": [step(300.0, held=True)]}],
+            }
+        ],
+        "unmeasured": [{"part": "router_haproxy", "why": "haproxy is not installed"}],
         "objective": {"p99_ms_max": 50.0, "error_share_max": 0.001, "late_share_max": 0.05},
         "rounds": [
             {"topology": "normal", "limit_per_s": 500.0, "steps": [step(500.0, held=True), step(625.0, held=False)]},

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import certificate_document
@@ -42,6 +43,40 @@ def test_a_certificate_is_planned_with(tmp_path: Path) -> None:
     assert (plan["limit_per_s"], plan["margins"]["degraded_loss"], plan["limit_is_assumed"]) == (500, 0.2, False)
     overridden = run("--tps", "8000", "--certificate", str(file), "--degraded-loss", "0.3", "--json")
     assert json.loads(overridden.stdout)["margins"]["degraded_loss"] == 0.3
+
+
+def test_what_a_certificate_does_not_tell_is_assumed_and_said_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(certificate_document(moves_loss=None, failover_s=20.0, assumed=[])))
+    result = run("--tps", "8000", "--certificate", str(file), "--json")
+    plan = json.loads(result.stdout)
+    assert (plan["assumed"], plan["margins"]["moves_loss"], plan["margins"]["failover_s"]) == (["moves_loss"], 0.05, 20)
+    assert "not measured by the certificate, so assumed: moves_loss = 0.05" in result.stderr
+    given = run("--tps", "8000", "--certificate", str(file), "--moves-loss", "0.2", "--json")
+    assert (json.loads(given.stdout)["assumed"], given.stderr) == ([], "")
+
+
+def test_routers_are_planned_with_what_was_measured(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(certificate_document()))
+    measured = json.loads(run("--tps", "8000", "--certificate", str(file), "--json").stdout)
+    given = json.loads(run("--tps", "8000", "--certificate", str(file), "--router-limit", "300", "--json").stdout)
+    assert measured["pods"]["router"] == given["pods"]["router"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"limit_per_s": -500.0}, "greater than 0"),
+        ({"subject": {"kind": "router", "id": "router", "software_version": "0.1.0"}}, "certifies a router"),
+        ({"form": 7}, "form"),
+    ],
+)
+def test_a_certificate_that_is_none_of_a_cell_is_refused(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(certificate_document(**changed)))
+    result = run("--tps", "8000", "--certificate", str(file))
+    assert (result.exit_code, told in result.stderr) == (1, True), result.stderr
 
 
 def test_it_is_drawn(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What the figures are is not asserted: the machine is shared, so the objective is
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cellwallet.commands import headroom, loadtest
+from cellwallet.local.haproxy import HaproxyMustBeInstalledError
 from cellwallet.local.processes import PROC
-from contract.certificate import certificate_of
+from contract.certificate import PARTS, certificate_of
+from loadtests.certification.site import SiteMustBeUsableError, must_be_ours
+from loadtests.load import Target
 
 ROOT = Path(__file__).parents[3]
 WIDE = ("--p99-ms", "20000", "--late-share", "0.99", "--noise-max", "1000")
@@ -36,6 +40,7 @@ def test_a_cell_of_its_own_is_certified_and_headroom_plans_with_it(tmp_path: Pat
         "certificate.json",
         "histogram.png",
         "latency.png",
+        "limits.png",
     ]
     certificate = certificate_of((tmp_path / "out" / "certificate.json").read_bytes())
     assert certificate.limit_per_s == document["limit_per_s"] > 0
@@ -45,7 +50,10 @@ def test_a_cell_of_its_own_is_certified_and_headroom_plans_with_it(tmp_path: Pat
         certificate.topology.model_copy(update={"api_processes": 1}),
     )
     assert {one.topology for one in certificate.rounds} == {"normal", "degraded"}
-    assert set(certificate.assumed) == {"moves_loss", "failover_s"}
+    routers = {"router_python", "router_haproxy"} if shutil.which("haproxy") else {"router_python"}
+    assert set(certificate.measured) == {"normal", "degraded", *routers}
+    assert {one.part for one in certificate.unmeasured} == set(PARTS) - set(certificate.measured)
+    assert (certificate.moves_loss, certificate.failover_s, certificate.assumed) == (None, None, ())
     assert {"conservation", "chains", "full audit", "applied once"} <= {check.name for check in certificate.checks}
     file = str(tmp_path / "out" / "certificate.json")
     planned = CliRunner().invoke(headroom.app, ["--tps", "10000", "--certificate", file, "--json"])
@@ -122,30 +130,76 @@ def test_without_a_platform_there_is_no_cell_to_measure(tmp_path: Path) -> None:
     assert "no platform is up" in result.stderr
 
 
-def test_a_cell_elsewhere_is_never_loaded(tmp_path: Path) -> None:
-    """Its address comes from a file that anyone may have written."""
-    api = {"zone": "zone-a", "url": "http://10.0.0.1:80", "pid": os.getpid()}
+def stack_with(folder: Path, *, api: str, router: str = "http://127.0.0.1:1") -> Path:
+    """As a platform leaves it behind, or as anyone may have written it."""
+    one = {"zone": "zone-a", "url": api, "pid": os.getpid()}
+    cell = {"id": "cell-1", "home_zone": "zone-a", "api": [one], "admin_url": "", "database_url": ""}
     document = {
-        "router_url": "http://127.0.0.1:1",
+        "router_url": router,
         "control_plane_url": "http://127.0.0.1:1",
         "console_url": "",
-        "router": {},
+        "router": {"pids": [os.getpid()]},
         "control_plane": {},
-        "cells": [
-            {
-                "id": "cell-1",
-                "home_zone": "zone-a",
-                "api": [api],
-                "admin_url": "",
-                "database_url": "",
-                "pids": {"api": [os.getpid()], "postgres": os.getpid()},
-            }
-        ],
+        "cells": [cell | {"pids": {"api": [os.getpid()], "postgres": os.getpid()}}],
         "tokens": {"vendor": "v", "operator": "o"},
-        "data": str(tmp_path),
+        "data": str(folder),
         "supervisor_pid": 1,
     }
-    (tmp_path / "stack.json").write_text(json.dumps(document))
-    result = run("steady", "--rate", "1", "--stack", str(tmp_path))
+    (folder / "stack.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("verb", [("steady", "--rate", "1"), ("peak", "--shape", "1:1"), ("certify", "--out", "x")])
+def test_a_cell_elsewhere_is_never_loaded(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    result = run(*verb, "--stack", str(stack_with(tmp_path, api="http://10.0.0.1:80")))
     assert result.exit_code == 1
     assert "nothing else is ever loaded" in result.stderr
+
+
+def test_what_listens_here_and_is_not_ours_is_never_loaded(tmp_path: Path) -> None:
+    result = run("steady", "--rate", "1", "--stack", str(stack_with(tmp_path, api="http://127.0.0.1:5432")))
+    assert result.exit_code == 1
+    assert "127.0.0.1:5432 is not ours" in result.stderr
+
+
+def test_only_a_process_that_was_started_for_the_port_is_ours() -> None:
+    settings: dict[str, str | None] = {"CELL_ID": "cell-1", "CELL_PORT": None}
+    environment = {**os.environ, "CELL_ID": "cell-1", "CELL_PORT": "4711"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as ours:
+        try:
+            must_be_ours(Target(port=4711), ours.pid, settings)
+            for port, cell in ((4712, "cell-1"), (4711, "cell-2")):
+                with pytest.raises(SiteMustBeUsableError, match="is not ours"):
+                    must_be_ours(Target(port=port), ours.pid, settings | {"CELL_ID": cell})
+        finally:
+            ours.kill()
+    with pytest.raises(SiteMustBeUsableError, match="the platform is not running"):
+        must_be_ours(Target(port=4711), ours.pid, settings)
+
+
+def test_a_missing_tool_is_told_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    result = run("certify", "--quick", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "pip install 'cellwallet[plots]'" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_plane_that_is_not_installed_is_told_in_the_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> Path:
+        raise HaproxyMustBeInstalledError("haproxy is not installed")
+
+    monkeypatch.setattr("loadtests.certification.site.haproxy_program", missing)
+    result = run("certify", *SMALL, "--api-processes", "1", "--no-pictures", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    certificate = certificate_of((tmp_path / "out" / "certificate.json").read_bytes())
+    assert certificate.measured == ("normal", "router_python")
+    why = {one.part: one.why for one in certificate.unmeasured}
+    assert (why["router_haproxy"], why["degraded"]) == (
+        "haproxy is not installed",
+        "the cell has one API process only",
+    )
+    assert (certificate.degraded_loss, certificate.degraded_topology) == (None, None)
+    assert "not measured: haproxy is not installed" in result.stdout

@@ -31,6 +31,11 @@ def changed(**fields: Any) -> bytes:
     return json.dumps(certificate_document(**fields)).encode()
 
 
+def router(**fields: Any) -> dict[str, Any]:
+    one: dict[str, Any] = certificate_document()["routers"][0]
+    return {**one, **fields}
+
+
 @pytest.mark.parametrize(
     ("document", "told"),
     [
@@ -47,6 +52,16 @@ def changed(**fields: Any) -> bytes:
         (changed(checks=[{"name": "conservation", "passed": False}]), "did not: conservation"),
         (changed(limit_per_s=900), "the best held 500/s"),
         (changed(degraded_loss=0.5, moves_loss=0.5), "leave nothing together"),
+        (changed(unmeasured=[{"part": "degraded", "why": "any"}]), "both measured and not: degraded"),
+        (
+            changed(moves_loss=0.1, assumed=[], unmeasured=[{"part": "moves", "why": "any"}]),
+            "both measured and not: moves",
+        ),
+        (changed(unmeasured=[{"part": "elsewhere", "why": "any"}]), "unmeasured/0/part"),
+        (changed(unmeasured=[{"part": "moves", "why": ""}]), "unmeasured/0/why"),
+        (changed(routers=[router(limit_per_s=400.0)]), "the best held 300/s"),
+        (changed(routers=[router(limit_per_s=-1.0)]), "routers/0/limit_per_s"),
+        (changed(routers=[router(data_plane="other")]), "routers/0/data_plane"),
     ],
 )
 def test_what_nobody_may_rely_on_is_refused_in_words(document: bytes, told: str) -> None:
@@ -60,3 +75,24 @@ def test_a_limit_that_no_step_held_is_a_flaw() -> None:
     document["rounds"][0]["steps"][0]["held"] = False
     with pytest.raises(CertificateMustBeValidError, match="one of its steps that held"):
         certificate_of(json.dumps(document).encode())
+
+
+def test_what_was_measured_is_what_has_figures_that_nobody_assumed() -> None:
+    certificate = certificate_of(json.dumps(certificate_document()).encode())
+    assert certificate.measured == ("normal", "degraded", "router_python")
+    measured = certificate_of(changed(assumed=[], routers=[]))
+    assert measured.measured == ("normal", "degraded", "moves", "failover")
+
+
+def test_what_was_neither_measured_nor_assumed_is_absent() -> None:
+    missing = ("degraded_loss", "moves_loss", "failover_s")
+    document = {name: field for name, field in certificate_document().items() if name not in {*missing, "assumed"}}
+    certificate = certificate_of(json.dumps(document).encode())
+    assert (certificate.degraded_loss, certificate.moves_loss, certificate.failover_s) == (None, None, None)
+    assert not {"moves", "failover"} & set(certificate.measured)
+
+
+def test_a_router_counts_by_the_data_plane_of_production() -> None:
+    steps = router(data_plane="haproxy")
+    assert certificate_of(changed(routers=[router(), steps], unmeasured=[])).router_limit_per_s() == 300
+    assert certificate_of(changed(routers=[])).router_limit_per_s() is None

@@ -22,6 +22,7 @@ from cell.api.admission import Admission
 from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
+from cell.api.transport import GatheringProtocol
 from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
@@ -178,7 +179,7 @@ def _config(app: Any) -> uvicorn.Config:
     """As cell/serving.py has it."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=GatheringProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

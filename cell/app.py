@@ -20,10 +20,13 @@ from cell.background.checkpoints import Checkpoints
 from cell.background.duty import Duty
 from cell.background.expiry import Expiry
 from cell.background.housekeeping import housekeeping
-from cell.cell_tokens import read_cell_key
+from cell.background.move_duties import MoveDuties
+from cell.cell_tokens import CellTokens, CellTokenVerifier, read_cell_key
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
+from cell.crash_points import CrashPoints
 from cell.event_duties import EventDuties
 from cell.lanes import LaneLimits, Lanes
+from cell.moves import Moves
 from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.registration import Registrar
@@ -33,6 +36,7 @@ from cell.settings import Settings
 from cell.store.dead_letters import DeadLetters
 from cell.store.ledger_store import PostgresLedger
 from cell.store.revision import SCHEMA_REVISION
+from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
 from cell.telemetry import AccessLog, Metrics, Telemetry, start_tracing
 from cell.telemetry.event_metrics import EventMetrics
@@ -109,6 +113,15 @@ class CellProcess:
             duty_metrics=self._metrics,
         )
         self._units = UnitStore(database_url, cell_id=settings.id)
+        self._cells = CellTokenVerifier(audience=settings.audience)
+        self._moves = Moves(
+            database_url,
+            cell_id=settings.id,
+            tokens=CellTokens(settings.id, self._key, audience=settings.audience),
+            crash_points=CrashPoints(settings.crash_file),
+        )
+        self._move_duties = MoveDuties(self._moves, database_url=database_url, metrics=self._metrics)
+        self._loads = UnitLoads(database_url, cell_id=settings.id)
         self._is_stopping = False
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -127,6 +140,7 @@ class CellProcess:
             asyncio.create_task(_kept_running("audit", self._audit_duty().run)),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._events.duties),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._sagas.duties),
+            *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._move_duties.duties),
         ]
         _calm_the_collector()
         log.info("serving", process=self._process_id, port=self._settings.port)
@@ -150,7 +164,9 @@ class CellProcess:
         await self._lanes.stop()
         await self._events.stop()
         await self._sagas.stop()
+        await self._moves.close()
         await self._queries.stop()
+        await self._loads.close()
         if self._control_plane is not None:
             await self._control_plane.aclose()
         await self._access_log.stop()
@@ -243,11 +259,14 @@ class CellProcess:
             database_url=self._settings.database_url.get_secret_value(),
             tokens=self._admins,
             units=self._units,
+            loads=self._loads,
             checkpoints=self._checkpoints,
             checkpoint_keys={f"cell:{self._settings.id}": self._key.public_key()},
             responder=Responder(cell_id=self._settings.id),
             status=self._status,
             metrics_text=self._metrics.exposition,
+            moves=self._moves,
+            cells=self._cells,
         )
 
     def _checkpoint_duty(self) -> Duty:
@@ -270,6 +289,7 @@ class CellProcess:
         self._published_keys.configure(configuration)
         self._limits.configure(configuration)
         self._sagas.configure(configuration)
+        self._cells.configure(configuration)
         self._admission.configure(configuration, asyncio.get_running_loop().time())
 
     def _describe(self) -> Registration:

@@ -12,14 +12,19 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from cell.api.errors import ProblemRaised, answer_problems
+from cell.api.errors import ProblemRaised, answer_problems, conflict
+from cell.api.load_routes import load_routes
+from cell.api.move_routes import answer_move_refusals, cells_or, move_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
+from cell.cell_tokens import CellTokenVerifier
+from cell.moves import Moves
 from cell.ports import StoreLostError
 from cell.store.audit import AuditFailed, audit
 from cell.store.checkpoint_pages import LeafMustBeWholeError
 from cell.store.duty_lock import DutyLock, DutyLockLostError
+from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitsMustBeTheFirstError, UnitStore
 from contract.checkpoints import CheckpointMustHoldError
 from contract.fleet import CellUnits, FirstUnits
@@ -42,30 +47,21 @@ def admin_application(
     database_url: str,
     tokens: TokenVerifier,
     units: UnitStore,
+    loads: UnitLoads,
     checkpoints: Checkpoints,
     checkpoint_keys: PublicKeys,
     responder: Responder,
     status: Callable[[], dict[str, Any]],
     metrics_text: Callable[[], bytes],
+    moves: Moves,
+    cells: CellTokenVerifier,
 ) -> AsgiApp:
     app = FastAPI(title=f"cell {cell_id}: admin", openapi_url=None, redirect_slashes=False)
     answer_problems(app, responder)
     router = APIRouter(prefix="/admin")
 
-    def may(scope: Scope) -> Callable[[Request], Principal]:
-        def check(request: Request) -> Principal:
-            principal = tokens.verify(authorization_in(request.scope["headers"]), time.time())
-            if isinstance(principal, Problem):
-                raise ProblemRaised(principal)
-            problem = scope_problem(principal, scope)
-            if problem is not None:
-                raise ProblemRaised(problem)
-            return principal
-
-        return check
-
-    reads = Depends(may(Scope.FLEET_READ))
-    manages = Depends(may(Scope.FLEET_MANAGE))
+    reads = Depends(_may(tokens, Scope.FLEET_READ))
+    manages = Depends(_may(tokens, Scope.FLEET_MANAGE))
 
     @router.get("/units", dependencies=[reads])
     async def list_units() -> CellUnits:
@@ -76,7 +72,7 @@ def admin_application(
         try:
             return await units.adopt_first(first)
         except UnitsMustBeTheFirstError as error:
-            return _conflict("units_must_be_the_first", str(error), request_id=request_id_in(request.scope))
+            return conflict("units_must_be_the_first", str(error), request_id=request_id_in(request.scope))
 
     @router.get("/status", dependencies=[reads])
     async def show_status() -> dict[str, Any]:
@@ -99,7 +95,7 @@ def admin_application(
             checkpoint = await checkpoints.take()
         except (CheckpointMustHoldError, LeafMustBeWholeError) as error:
             # Nothing is signed on top of what does not hold: a person must look, and the audit says where.
-            return _conflict("ledger_must_be_whole", str(error), request_id=request_id_in(request.scope))
+            return conflict("ledger_must_be_whole", str(error), request_id=request_id_in(request.scope))
         return Response(orjson.dumps(checkpoint.document), media_type="application/json")
 
     @app.get("/metrics")
@@ -111,8 +107,26 @@ def admin_application(
         return {"status": "alive"}
 
     app.include_router(router)
+    app.include_router(load_routes(loads, reads=reads))
+    reads_grants = Depends(cells_or(cells, _may(tokens, Scope.FLEET_READ)))
+    for routes in move_routes(moves, manages=manages, reads_grants=reads_grants):
+        app.include_router(routes)
+    answer_move_refusals(app, responder)
     answer_lost_database(app, responder)
     return Identified(app, cell_id=cell_id)
+
+
+def _may(tokens: TokenVerifier, scope: Scope) -> Callable[[Request], Principal]:
+    def check(request: Request) -> Principal:
+        principal = tokens.verify(authorization_in(request.scope["headers"]), time.time())
+        if isinstance(principal, Problem):
+            raise ProblemRaised(principal)
+        problem = scope_problem(principal, scope)
+        if problem is not None:
+            raise ProblemRaised(problem)
+        return principal
+
+    return check
 
 
 @asynccontextmanager
@@ -141,17 +155,3 @@ def answer_lost_database(app: FastAPI, responder: Responder) -> None:
         return responder.problem_response(problem, request_id=request_id_in(request.scope))
 
     app.add_exception_handler(StoreLostError, on_lost)
-
-
-def _conflict(reason: str, detail: str, *, request_id: str) -> Response:
-    """Refusals that vendors never meet: they have no place in their table of reasons."""
-    document = {
-        "type": f"urn:cellwallet:reason:{reason}",
-        "title": f"The {reason.replace('_', ' ')}",
-        "status": 409,
-        "detail": detail,
-        "reason": reason,
-        "retry": "never",
-        "request_id": request_id,
-    }
-    return Response(orjson.dumps(document), status_code=409, media_type="application/problem+json")

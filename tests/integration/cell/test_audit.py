@@ -21,6 +21,7 @@ from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
 from cell.store.audit import AuditReport
 from cell.store.duty_lock import DutyLock
+from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
 from contract.ids import wallet_id_of
 from contract.money import AMOUNT_MAX
@@ -353,6 +354,7 @@ async def ask_for_an_audit(database: CellDatabase) -> httpx.Response:
         database_url=database.app_url,
         tokens=admin_tokens(audience="cellwallet", control_plane_keys=usable_keys(jwks)),
         units=UnitStore(database.app_url, cell_id="cell-a"),
+        loads=UnitLoads(database.app_url, cell_id="cell-a"),
         checkpoints=Checkpoints(database.app_url, cell="cell-a", key=CELL_KEY, kept=2),
         checkpoint_keys={"cell:cell-a": CELL_KEY.public_key()},
         responder=Responder(cell_id="cell-a"),

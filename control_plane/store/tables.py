@@ -69,6 +69,7 @@ cells = Table(
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("state_changed_at", DateTime(timezone=True), nullable=False),
     Column("public_key", JSONB(none_as_null=True), comment="JWK; what the cell signs with"),
+    Column("filling_since", DateTime(timezone=True), comment="Activated, and its share of units has not come yet"),
 )
 
 instances = Table(
@@ -169,6 +170,17 @@ changes = Table(
     Column("request_id", Text, nullable=False),
     Index("changes_subject_id_idx", "subject", "id"),
     comment="Who changed what and when; only ever appended to.",
+)
+
+rebalances = Table(
+    "rebalances",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("ordered_by", Text, nullable=False),
+    Column("ordered_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("rebalances_open_idx", text("(true)"), unique=True, postgresql_where=text("ended_at IS NULL")),
+    comment="Orders to relieve cells that carry too much; one is open at a time.",
 )
 
 webhooks = Table(
@@ -280,6 +292,7 @@ APP_GRANTS = {
     "limits": "SELECT, INSERT, UPDATE, DELETE",
     "routers": "SELECT, INSERT, UPDATE, DELETE",
     "changes": "SELECT, INSERT",
+    "rebalances": "SELECT, INSERT, UPDATE",
     "webhooks": "SELECT, INSERT, UPDATE, DELETE",
     "isolations": "SELECT, INSERT, UPDATE",
     "moves": "SELECT, INSERT, UPDATE",

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-POINTS: Final = (
+SAGA_POINTS: Final = (
     "transfer.sent",
     "transfer.receiving",
     "transfer.received",
@@ -25,6 +25,17 @@ POINTS: Final = (
     "leg.ended",
     "group.told",
 )
+MOVE_POINTS: Final = (
+    "move.staging",
+    "move.rows_taken",
+    "move.fenced",
+    "move.staged",
+    "move.granted",
+    "move.activated",
+    "move.tombstoned",
+    "move.cleaned",
+)
+POINTS: Final = SAGA_POINTS + MOVE_POINTS
 ALWAYS: Final = "always"
 
 

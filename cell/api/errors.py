@@ -7,6 +7,7 @@ beyond the names of its fields, and those only to a bounded length.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cell.api.responses import Responder, request_id_in
-from contract.problems import Problem
+from contract.headers import PROBLEM_TYPE
+from contract.problems import TYPE_PREFIX, Problem
 from contract.reasons import Reason
 
 ERRORS_MAX: Final = 20
@@ -71,6 +73,23 @@ def answer_problems(app: FastAPI, responder: Responder) -> None:
     async def on_bug(request: Request, error: Exception) -> Response:
         request_id = request_id_in(request.scope)
         return answer(request, bug_problem(error, request_id=request_id, route=f"{request.method} {request.url.path}"))
+
+
+def conflict(
+    reason: str, detail: str, *, request_id: str, status: int = 409, facts: Mapping[str, Any] | None = None
+) -> Response:
+    """Refusals that vendors never meet: they have no place in their table of reasons."""
+    document = {
+        "type": f"{TYPE_PREFIX}{reason}",
+        "title": f"The {reason.replace('_', ' ')}",
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+        "retry": "never",
+        "request_id": request_id,
+        **(facts or {}),
+    }
+    return Response(orjson.dumps(document), status_code=status, media_type=PROBLEM_TYPE)
 
 
 def bug_problem(error: Exception, *, request_id: str, route: str) -> Problem:

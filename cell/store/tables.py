@@ -247,7 +247,39 @@ unit_state = Table(
     Column("peer_cell", Text),
     Column("deadline", _instant()),
     Column("digest", Text),
+    Index("unit_state_moving", "unit", postgresql_where=text("state IN ('fenced', 'granted', 'staging', 'staged')")),
 )
+
+cleanups = Table(
+    "cleanups",
+    metadata,
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    Column("cause", Text, nullable=False),
+    Column("move_id", _id(), nullable=False),
+    Column("from_cell", Text),
+    Column("source_admin_urls", Text),
+    Column("was_sealed", Boolean, nullable=False, server_default=text("false")),
+    Column("before_state", Text),
+    Column("before_epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("before_move_id", _id()),
+    Column("before_fence_no", Integer, nullable=False, server_default=text("0")),
+    Column("before_peer_cell", Text),
+    Column("before_digest", Text),
+    Column("touched_at", _instant(), nullable=False, server_default=text("clock_timestamp()")),
+    Column("sealed_at", _instant()),
+    CheckConstraint("cause IN ('staging', 'discarded', 'moved')", name="cleanups_have_a_cause"),
+)
+"""What was begun with a unit and must be ended: its staging, or the deletion of its rows. Written first, gone last."""
+
+departed = Table(
+    "departed",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("delta", BigInteger, nullable=False),
+)
+"""What deleted entries had moved to each account while their wallets were here."""
 
 isolated = Table(
     "isolated",

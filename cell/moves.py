@@ -1,0 +1,106 @@
+"""The cell's side of moves, put together: steps that need another cell's word, and what is done without a mover.
+
+A grant is believed when the source confirms it. Where the source does not answer at all, one that is presented is
+believed too: it is what is left when the source is gone for good. Knows no SQL and no HTTP.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from cell.cell_tokens import CellTokens
+from cell.crash_points import CrashPoints
+from cell.peer_grants import NotGranted, PeerGrants, Silence
+from cell.store.moves.arrivals import Arrivals
+from cell.store.moves.deletion import Deletion
+from cell.store.moves.departures import Departures
+from cell.store.moves.isolation import Isolation
+from cell.store.moves.sessions import MoveRefusedError, Sessions
+from cell.store.moves.source import Source
+from cell.store.moves.target import Intent, Target
+from contract.moves import Grant, Grants, MoveReason, UnitsNow
+
+UNASKED_MAX: Final = 8
+"""Of many units granted together so many are confirmed one by one: they were granted in one transaction."""
+
+log = structlog.get_logger()
+
+
+class Moves:
+    def __init__(self, database_url: str, *, cell_id: str, tokens: CellTokens, crash_points: CrashPoints) -> None:
+        self._sessions = Sessions(database_url)
+        self._peers = PeerGrants(tokens)
+        self.crash_points = crash_points
+        self.departures = Departures(self._sessions)
+        self.arrivals = Arrivals(self._sessions)
+        self.source = Source(self._sessions, cell_id=cell_id, crash_points=crash_points)
+        self.target = Target(self._sessions, cell_id=cell_id, crash_points=crash_points)
+        self.deletion = Deletion(self._sessions)
+        self.isolation = Isolation(self._sessions, cell_id=cell_id)
+
+    async def close(self) -> None:
+        await self._peers.close()
+        await self._sessions.close()
+
+    async def activate(self, grants: Grants, *, move_id: str) -> UnitsNow:
+        """By grants that somebody brings.
+
+        Raises:
+            MoveRefusedError: the source says that it made no such grant; or as `Target.activate`.
+
+        """
+        intents = await self.target.intents([one.unit for one in grants.grants])
+        for grant in grants.grants[:UNASKED_MAX]:
+            intent = intents.get(grant.unit)
+            told = Silence() if intent is None else await self._peers.ask(intent.source_admin_urls, grant.unit)
+            if isinstance(told, NotGranted) or (isinstance(told, Grant) and told != grant):
+                detail = f"The source says that it made no such grant of unit {grant.unit}."
+                raise MoveRefusedError(MoveReason.UNIT_MUST_BE_GRANTED, detail)
+        return await self.target.activate(grants.grants, move_id=move_id)
+
+    async def discard(self, units: Sequence[int], *, move_id: str) -> UnitsNow:
+        """Raises MoveRefusedError: a unit was sealed, and its source does not say that it will never be granted."""
+        intents = await self.target.intents(units)
+        now = {one.unit: one.fence_no for one in (await self.source.units_now(units)).units}
+        never_granted: dict[int, int] = {}
+        for unit, intent in intents.items():
+            if intent.was_sealed and await self._is_excluded(intent, now[unit]):
+                never_granted[unit] = now[unit]
+        after = await self.target.discard(units, move_id=move_id, never_granted=never_granted)
+        for unit in await self.deletion.begun():
+            if unit in intents:
+                await self.deletion.delete_batch(unit)
+        return after
+
+    async def _is_excluded(self, intent: Intent, fence_no: int) -> bool:
+        told = await self._peers.ask(intent.source_admin_urls, intent.unit)
+        return isinstance(told, NotGranted) and told.excludes(fence_no)
+
+    async def pull(self, *, older_s: float) -> None:
+        """Units that were sealed so long ago and are still not active: whoever was to bring the grant may be dead."""
+        for intent in await self.deletion.waiting(older_s=older_s):
+            told = await self._peers.ask(intent.source_admin_urls, intent.unit)
+            if isinstance(told, Grant) and told.move_id == intent.move_id:
+                await self._activate_pulled(told)
+
+    async def _activate_pulled(self, grant: Grant) -> None:
+        try:
+            await self.target.activate([grant], move_id=grant.move_id)
+        except MoveRefusedError as error:
+            log.warning("a grant does not fit what is staged", unit=grant.unit, move=grant.move_id, why=str(error))
+        else:
+            log.info("a grant was pulled", unit=grant.unit, move=grant.move_id, epoch=grant.epoch)
+
+    async def end_leftovers(self, *, older_s: float) -> None:
+        """One round: stagings that nobody goes on with are given up, and what is being deleted is deleted on."""
+        for intent in await self.deletion.stale(older_s=older_s):
+            try:
+                await self.discard([intent.unit], move_id=intent.move_id)
+            except MoveRefusedError as error:
+                log.warning("a staging is left behind", unit=intent.unit, move=intent.move_id, why=str(error))
+            else:
+                log.info("a staging was given up", unit=intent.unit, move=intent.move_id)
+        for unit in await self.deletion.begun():
+            while await self.deletion.delete_batch(unit):
+                self.crash_points.reach("move.cleaned")

@@ -162,7 +162,8 @@ class ConfigurationSource:
             signed = json.loads(document)
             if not isinstance(signed, dict):
                 raise ConfigurationRefusedError("the document is no JSON object")
-            configuration = CellConfiguration.model_validate(verify(signed, self._trusted_keys))
+            # A control plane that is newer than this cell may say more than this cell can know.
+            configuration = CellConfiguration.model_validate(verify(signed, self._trusted_keys), extra="ignore")
         except (ValidationError, SignatureMustBeValidError, ValueError, RecursionError) as error:
             raise ConfigurationRefusedError(_summary(error)) from error
         if configuration.cell != self._cell_id:

@@ -44,7 +44,9 @@ def read_document(raw: bytes, keys: PublicKeys) -> DirectoryDocument:
 
     """
     try:
-        return DirectoryDocument.model_validate(verify(_OBJECT.validate_json(raw), keys), strict=False)
+        # A control plane that is newer than this router may say more than this router can know.
+        signed = verify(_OBJECT.validate_json(raw), keys)
+        return DirectoryDocument.model_validate(signed, strict=False, extra="ignore")
     except SignatureMustBeValidError as error:
         raise DocumentMustBeGoodError("signature_must_be_valid", str(error)) from error
     except ValidationError as error:

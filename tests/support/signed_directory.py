@@ -22,8 +22,9 @@ class Signer:
     def jwks(self) -> bytes:
         return json.dumps({"keys": [public_jwk(self._key.public_key(), key_id="cp-1")]}).encode()
 
-    def signed(self, document: DirectoryDocument) -> bytes:
-        return json.dumps(sign(document.model_dump(mode="json"), key_id="cp-1", key=self._key)).encode()
+    def signed(self, document: DirectoryDocument, **more: Any) -> bytes:
+        """`more` is what the document says besides, to whoever can read it."""
+        return json.dumps(sign(document.model_dump(mode="json") | more, key_id="cp-1", key=self._key)).encode()
 
 
 def directory_document(

@@ -55,6 +55,14 @@ async def test_without_a_map_the_router_does_not_guess(
     assert (await router.client.get("/readyz")).json() == {"status": "ready", "directory_version": 5}
 
 
+async def test_a_newer_control_plane_may_say_more_than_the_router_can_know(
+    new_router: NewRouter, publisher: DirectoryServer, signer: Signer
+) -> None:
+    publisher.publish(5, signer.signed(document_of(5), surprise=[1]))
+    router = await new_router(control_plane_url=publisher.url)
+    await wait_until(lambda: router.version == 5)
+
+
 async def test_a_map_whose_slots_are_not_given_out_is_not_enough(
     new_router: NewRouter, publisher: DirectoryServer, signer: Signer
 ) -> None:

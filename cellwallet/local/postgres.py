@@ -98,7 +98,8 @@ class Cluster:
         program = postgres_bin_folder() / "postgres"
         owner = self._owner()
         self._identity = choose_identity(self.folder, program=program, owner=owner)
-        if owner != self._identity.owner:
+        found = self.folder.stat()
+        if {owner, (found.st_uid, found.st_gid)} != {self._identity.owner}:  # new, or copied from elsewhere
             give_to(self._identity, self.folder)
         self.folder.chmod(0o700)
         if owner is None:

@@ -6,7 +6,7 @@ folder is a throw-away; PostgreSQL in it is durable and set up as for real, alik
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,26 +15,30 @@ from typing import Any, Protocol
 
 from cellwallet.local.postgres import Cluster, ClusterSettings
 from contract.values import value
-from loadtests.benchmarks.bulks import measure_bulk
+from loadtests.benchmarks.bulks import measure_bulk, why_absent
+from loadtests.benchmarks.growth import Growths, small_and_grown
 from loadtests.benchmarks.memory import Memory
 from loadtests.benchmarks.overload import Overload
 from loadtests.benchmarks.reads import Histories
 from loadtests.benchmarks.routers import Routers
+from loadtests.benchmarks.standby import with_standby
 from loadtests.benchmarks.starts import Starts
 from loadtests.benchmarks.writes import measure_hot, measure_uniform
 from loadtests.calm import measured_calmly
 from loadtests.cell_under_test import cell_under_test
 from loadtests.figures import FORM, Check, Figure, Round, document_of_figures, noise_of
 from loadtests.generator import generator
+from loadtests.guests import Guest
 from loadtests.machine import describe_machine, describe_postgres, describe_revision, describe_versions
 from loadtests.peers import Peers
 from loadtests.scale import Scale
 from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
 
-TARGETS = ("P1", "P2", "P3", "P4", "P5", "P9", "P10", "P11")
+TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P9", "P10", "P11")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
-"""Of the cell and of the peers: they share one cluster, so that nobody has better settings."""
+"""Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
+settings."""
 
 
 @value
@@ -56,18 +60,32 @@ class Watch(Protocol):
 
     def begin(self, what: str) -> None: ...
 
+    def went_on(self) -> None:
+        """One of the expected steps is done."""
+
     def measured(self, measurement: Measurement, one: Round) -> None: ...
+
+
+@value
+class Programme:
+    """What a run measures, when everything is there that it needs."""
+
+    measurements: list[Measurement]
+    guests: list[Guest]
+    absent: list[str]
+    """What is not measured, and why."""
 
 
 def run(plan: Plan, watch: Watch) -> dict[str, Any]:
     """The document; what failed is in it."""
     began_at = datetime.now(UTC)
     machine = describe_machine()
-    with _stage(plan, watch) as (stage, folder):
+    with _stage(plan, watch) as (stage, folder), ExitStack() as ending:
         described = _describe(stage, plan)
-        measurements = _prepare(stage, plan, folder, described["settings"], watch)
+        programme = _prepare(stage, plan, folder, described["settings"], watch, ending)
+        measurements = programme.measurements
         watch.expect(len(measurements) * plan.scale.rounds)
-        rounds, audits = _measure(stage, measurements, plan.patience_s, watch)
+        rounds, audits = _measure(stage, programme, plan.patience_s, watch)
     figures = {
         one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(rounds[one.id]))
         for one in measurements
@@ -85,6 +103,7 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         "figures": document_of_figures(figures.values()),
         "ratios": ratios(figures),
         "targets": judge(figures, is_sound=is_sound),
+        "absent": programme.absent,
         "checks": [{"name": one.name, "passed": one.has_passed, "detail": one.detail} for one in audits],
         "passed": is_sound and all(figure.is_valid for figure in figures.values()),
     }
@@ -108,8 +127,10 @@ def _stage(plan: Plan, watch: Watch) -> Iterator[tuple[Stage, Path]]:
         yield Stage(cell=cell, generator=senders, peers=peers, scale=plan.scale), folder
 
 
-def _prepare(stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watch: Watch) -> list[Measurement]:
-    """The measurements of the plan, with everything there that they need; adds to the facts what this showed."""
+def _prepare(
+    stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watch: Watch, ending: ExitStack
+) -> Programme:
+    """The programme of the plan; adds to the facts what preparing it showed."""
     watch.begin(f"opening {plan.scale.wallets} wallets")
     began_s = time.monotonic()
     stage.wallets = stage.open_wallets([f"owner {number}" for number in range(plan.scale.wallets)])
@@ -117,14 +138,27 @@ def _prepare(stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watc
     watch.begin("making the peers' tables")
     stage.peers.make()
     found: list[Measurement] = []
+    guests: list[Guest] = []
+    absent: list[str] = []
     if "P1" in plan.targets:
         found += measure_uniform(stage)
     if "P2" in plan.targets:
         found += measure_hot(stage)
     if "P3" in plan.targets:
         found += measure_bulk(stage)
+        absent += why_absent()
     if "P4" in plan.targets:
         found += Routers(stage, folder / "routers").measurements()
+    if "P6" in plan.targets:
+        growths = _grown(stage, plan, folder, watch, ending)
+        facts |= growths.facts
+        guests += growths.guests
+        found += growths.measurements()
+    if "P7" in plan.targets:
+        watch.begin("making a cell with a synchronous standby")
+        pair = ending.enter_context(with_standby(stage, folder / "with-standby", settings=CLUSTER, lanes=plan.lanes))
+        guests.append(pair.guest)
+        found += pair.measurements()
     if "P9" in plan.targets:
         found += Overload(stage).measurements()
     if "P10" in plan.targets:
@@ -139,13 +173,28 @@ def _prepare(stage: Stage, plan: Plan, folder: Path, facts: dict[str, Any], watc
         found += Starts(stage, folder / "platform").measurements()
     watch.begin("settling")
     stage.settle()
-    return list({one.id: one for one in found}.values())
+    return Programme(measurements=list({one.id: one for one in found}.values()), guests=guests, absent=absent)
+
+
+def _grown(stage: Stage, plan: Plan, folder: Path, watch: Watch, ending: ExitStack) -> Growths:
+    """Growing it is the longest that anybody waits for here, so it has a bar of its own."""
+    scale = plan.scale
+    entries = scale.grown_wallets * scale.grown_entries_each
+    watch.begin(f"making a cell with {scale.grown_wallets:,} wallets and {entries:,} entries, or copying it")
+    watch.expect(scale.grown_entries_each)
+    growths = ending.enter_context(
+        small_and_grown(stage, folder / "growth", settings=CLUSTER, lanes=plan.lanes, told=watch.went_on)
+    )
+    watch.begin("posting to the large and to the small cell, so that their first changes of pages are over")
+    growths.warm()
+    return growths
 
 
 def _measure(
-    stage: Stage, measurements: Sequence[Measurement], patience_s: float, watch: Watch
+    stage: Stage, programme: Programme, patience_s: float, watch: Watch
 ) -> tuple[dict[str, list[Round]], list[Check]]:
-    """Every measurement once per round; the cell audits itself after each round, and in full after the last."""
+    """Every measurement once per round; the cell audits itself after each round, and all in full after the last."""
+    measurements = programme.measurements
     found: dict[str, list[Round]] = {one.id: [] for one in measurements}
     audits: list[Check] = []
     for number in range(1, stage.scale.rounds + 1):
@@ -156,6 +205,9 @@ def _measure(
             watch.measured(measurement, one)
         watch.begin(f"round {number} of {stage.scale.rounds}: auditing everything that was written")
         audits.extend(stage.audit(is_full=number == stage.scale.rounds))
+    for guest in programme.guests:
+        watch.begin(f"auditing {guest.name}")
+        audits.extend(guest.audit())
     return found, audits
 
 

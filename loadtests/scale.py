@@ -21,6 +21,11 @@ class Scale:
     precision: float
     history: int
     """Entries of the long wallet."""
+    grown_wallets: int
+    grown_entries_each: int
+    """Of each wallet of the cell with a long past."""
+    grown_warm_s: float
+    """How long the large and the small cell are posted to before they are compared."""
     memory_s: float = 600.0
     """How long memory is watched under load."""
     concurrency: int = 128
@@ -40,6 +45,9 @@ FULL = Scale(
     tries=6,
     precision=0.05,
     history=1_000_000,
+    grown_wallets=1_000_000,
+    grown_entries_each=20,
+    grown_warm_s=60,
 )
 QUICK = Scale(
     wallets=5_000,
@@ -51,8 +59,15 @@ QUICK = Scale(
     tries=3,
     precision=0.2,
     history=100_000,
+    grown_wallets=10_000,
+    grown_entries_each=10,
+    grown_warm_s=1,
     memory_s=6,
 )
+
+
+GROWN_TIMES = 10
+"""The wallets of the cell with a long past, at most, over those of the run."""
 
 
 def shrunk(
@@ -67,10 +82,12 @@ def shrunk(
             probe_s=seconds,
             confirm_s=seconds,
             memory_s=min(scale.memory_s, 4 * seconds),
+            grown_warm_s=min(scale.grown_warm_s, seconds),
         )
     return replace(
         scale,
         wallets=wallets or scale.wallets,
+        grown_wallets=min(scale.grown_wallets, GROWN_TIMES * wallets) if wallets else scale.grown_wallets,
         rounds=rounds or scale.rounds,
         history=history or scale.history,
     )

@@ -33,6 +33,9 @@ class Shown:
         if not self._progress.console.is_terminal:
             self._progress.console.print(what, style="dim", highlight=False)
 
+    def went_on(self) -> None:
+        self._progress.advance(self._task)
+
     def measured(self, measurement: Measurement, one: Round) -> None:
         failed = [check for check in one.checks if not check.has_passed]
         for check in failed:
@@ -65,6 +68,8 @@ def print_summary(document: dict[str, Any], console: Console) -> None:
     for check in document["checks"]:
         verdict = "passed" if check["passed"] else "FAILED"
         console.print(f"{check['name']}: {verdict} ({check['detail']})", highlight=False, markup=False)
+    for line in document["absent"]:
+        console.print(line, style="yellow", highlight=False, markup=False)
     noise = document["noise"].get("others_cores_median", 0.0)
     console.print(
         f"others kept {noise:.2f} of {document['machine']['cores']} cores busy meanwhile (median)", highlight=False

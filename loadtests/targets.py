@@ -90,7 +90,18 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
             unit="x",
         ),
     ),
-    "P3": (Goal(name="bulk operations", figure="bulk.peak", reach=30_000, then=60_000, unit="operations/s"),),
+    "P3": (
+        Goal(name="bulk operations", figure="bulk.peak", reach=30_000, then=60_000, unit="operations/s"),
+        Goal(
+            name="over TigerBeetle",
+            figure="bulk.peak",
+            over=("tigerbeetle.peak",),
+            reach=0.05,
+            then=0.1,
+            unit="x",
+            is_optional=True,
+        ),
+    ),
     "P4": (
         Goal(
             name="embedded router over direct",
@@ -116,6 +127,42 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
             then=0.95,
             unit="x",
             is_optional=True,
+        ),
+    ),
+    "P6": (
+        Goal(
+            name="long past over fresh",
+            figure="growth.grown.peak",
+            over=("growth.small.peak",),
+            reach=0.85,
+            then=0.95,
+            unit="x",
+        ),
+    ),
+    "P7": (
+        Goal(
+            name="with a standby over without",
+            figure="standby.uniform.peak",
+            over=("standby.uniform.without",),
+            reach=0.6,
+            then=0.85,
+            unit="x",
+        ),
+        Goal(
+            name="the same, sustained",
+            figure="standby.uniform.sustained",
+            over=("write.uniform.sustained",),
+            reach=0.6,
+            then=0.85,
+            unit="x",
+        ),
+        Goal(
+            name="hot wallet, with a standby over without",
+            figure="standby.hot.peak",
+            over=("standby.hot.without",),
+            reach=0.8,
+            then=0.85,
+            unit="x",
         ),
     ),
     "P9": (

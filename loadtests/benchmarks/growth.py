@@ -1,0 +1,72 @@
+"""P6: the same postings on a cell with very many wallets and entries and on a fresh small one, in turn.
+
+Both are at rest until it is their turn, and both have been posted to for a while before: right after a checkpoint
+PostgreSQL writes each page in full when it first changes, and a large cell has more pages to get over.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cellwallet.local.postgres import Cluster, ClusterSettings
+from loadtests.benchmarks.writes import UNIT
+from loadtests.figures import Round
+from loadtests.grown_cells import Growth, grown_cell
+from loadtests.guests import Guest, grown_guest, new_guest
+from loadtests.load import Pace
+from loadtests.stage import Measurement, Stage
+
+
+class Growths:
+    """Made by `small_and_grown`."""
+
+    def __init__(self, small: Guest, grown: Guest, facts: dict[str, Any]) -> None:
+        self._small = small
+        self._grown = grown
+        self.guests = (small, grown)
+        self.facts = facts
+
+    def measurements(self) -> list[Measurement]:
+        told = (
+            ("growth.small.peak", "all wallets alike, a fresh small cell, peak", self._small),
+            ("growth.grown.peak", "all wallets alike, a cell with a long past, peak", self._grown),
+        )
+        return [
+            Measurement(id=one, title=title, unit=UNIT, loop="closed", run=guest.measured(_uniform))
+            for one, title, guest in told
+        ]
+
+    def warm(self) -> None:
+        for guest in self.guests:
+            with guest.serving() as stage:
+                pace = Pace(duration_s=stage.scale.grown_warm_s, concurrency=stage.scale.concurrency)
+                stage.post_unmeasured(stage.wallets, pace)
+
+
+@contextmanager
+def small_and_grown(
+    host: Stage, folder: Path, *, settings: ClusterSettings, lanes: int, told: Callable[[], object]
+) -> Iterator[Growths]:
+    scale = host.scale
+    growth = Growth(
+        wallets=scale.grown_wallets, entries_each=scale.grown_entries_each, overdraft_limit=scale.overdraft_limit
+    )
+    folder.mkdir()
+    with ExitStack() as ending:
+        grown = ending.enter_context(
+            grown_cell(growth, folder / "grown", settings=settings, lanes=lanes, generator=host.generator, told=told)
+        )
+        cluster = Cluster(folder / "small", settings=settings)
+        ending.callback(cluster.stop)
+        cluster.start()
+        yield Growths(
+            new_guest(host, cluster, folder / "small-cell", name="the fresh small cell", lanes=lanes),
+            grown_guest(host, grown.cell, grown.wallets, name="the grown cell"),
+            {"grown_wallets": growth.wallets, "grown_entries": growth.entries, "grown_cell_was_kept": grown.was_kept},
+        )
+
+
+def _uniform(stage: Stage) -> Round:
+    one, _ = stage.post(stage.wallets, stage.closed(concurrency=stage.scale.concurrency))
+    return one

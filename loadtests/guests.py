@@ -1,0 +1,95 @@
+"""Cells that stand next to the cell of a run to be compared with it, and take nothing from it while they wait.
+
+Each has a PostgreSQL of its own with the run's settings; its API processes serve only while it is measured. Knows how a
+guest comes and goes, and not what is measured of it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from cellwallet.local.postgres import Cluster
+from cellwallet.local.standby import Standby
+from loadtests.cell_under_test import CellUnderTest, cell_under_test
+from loadtests.figures import Check, Round
+from loadtests.stage import Stage
+
+CHECKPOINT_TIMEOUT_S = 300.0
+POLL_S = 0.1
+
+NEWEST_CHECKPOINT = "SELECT max(taken_at) FROM checkpoints"
+
+
+class GuestMustSettleError(Exception):
+    """A guest that has just been started does not come to rest."""
+
+
+class Guest:
+    """`name` is what its checks are told by: "the cell with a standby"."""
+
+    def __init__(self, stage: Stage, *, name: str, api_processes: int) -> None:
+        self.stage = stage
+        self.name = name
+        self._api_processes = api_processes
+
+    @contextmanager
+    def serving(self) -> Iterator[Stage]:
+        """While it is measured. A cell signs all its wallets when it starts: that is waited for, as it is rare."""
+        began_at = datetime.now(UTC)
+        self.stage.cell.serve(self._api_processes)
+        try:
+            self._wait_for_checkpoint(since=began_at)
+            yield self.stage
+        finally:
+            self.stage.cell.stop()
+
+    def measured(self, measure: Callable[[Stage], Round]) -> Callable[[], Round]:
+        def run() -> Round:
+            with self.serving() as stage:
+                return measure(stage)
+
+        return run
+
+    def audit(self) -> tuple[Check, ...]:
+        """In full."""
+        with self.serving() as stage:
+            return tuple(replace(one, name=f"{one.name} of {self.name}") for one in stage.audit(is_full=True))
+
+    def _wait_for_checkpoint(self, *, since: datetime) -> None:
+        deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
+        with psycopg.connect(self.stage.cell.database_url, autocommit=True) as connection:
+            while True:
+                row = connection.execute(NEWEST_CHECKPOINT).fetchone()
+                if row is not None and row[0] is not None and row[0] >= since:
+                    return
+                if time.monotonic() > deadline:
+                    raise GuestMustSettleError(f"{self.name} took no checkpoint in {CHECKPOINT_TIMEOUT_S:.0f} s")
+                time.sleep(POLL_S)
+
+
+def new_guest(
+    host: Stage, cluster: Cluster, folder: Path, *, name: str, lanes: int, standby: Standby | None = None
+) -> Guest:
+    """Of a running cluster: a fresh cell with as many wallets as the host's, at rest."""
+    api_processes = len(host.cell.apis)
+    with cell_under_test(cluster, folder, processes=api_processes, lanes=lanes) as cell:
+        stage = _stage_of(host, cell, standby=standby)
+        stage.wallets = stage.open_wallets([f"owner {number}" for number in range(host.scale.wallets)])
+        stage.settle()
+    return Guest(stage, name=name, api_processes=api_processes)
+
+
+def grown_guest(host: Stage, cell: CellUnderTest, wallets: list[str], *, name: str) -> Guest:
+    """Of a cell at rest that has its wallets and entries already."""
+    stage = _stage_of(host, cell, standby=None)
+    stage.wallets = wallets
+    return Guest(stage, name=name, api_processes=len(host.cell.apis))
+
+
+def _stage_of(host: Stage, cell: CellUnderTest, *, standby: Standby | None) -> Stage:
+    return Stage(cell=cell, generator=host.generator, peers=host.peers, scale=host.scale, standby=standby)

@@ -1,8 +1,9 @@
-"""`cellwallet status`: the processes of a running platform, and how its cells are by their own account."""
+"""`cellwallet status`: the processes of a running platform, how its cells are by their own account, and what each may
+take besides.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -13,7 +14,7 @@ from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, fail, out, print_
 from cellwallet.commands.terminal import DataFolder as DataOption
 from cellwallet.local.control import PlatformMustRunError, request
 from cellwallet.local.folder import DataFolder
-from cellwallet.local.health import CellHealth, cell_health
+from cellwallet.local.health import CellHealth, cell_health, cell_limit
 from cellwallet.local.stack import StackMustExistError, read_stack
 
 app = typer.Typer(add_completion=False)
@@ -31,7 +32,7 @@ def status(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
         fail(str(error))
     cells = _cells_health(folder, answer["processes"])
     if as_json:
-        print_json(answer | {"cells": [asdict(cell) for cell in cells]})
+        print_json(answer | {"cells": [cell.document() for cell in cells]})
     else:
         _show(answer, cells)
     if answer["state"] != "ready":
@@ -50,6 +51,7 @@ def _cells_health(folder: DataFolder, processes: list[dict[str, Any]]) -> list[C
                 lambda cell: cell_health(
                     cell,
                     admin_urls=[url for name, url in admin_urls.items() if url and name.startswith(f"{cell.id}-api")],
+                    limit=cell_limit(stack.control_plane_url, cell.id, token=stack.tokens.operator),
                 ),
                 stack.cells,
             )
@@ -80,6 +82,8 @@ def _processes_table(processes: list[dict[str, Any]]) -> Table:
 
 def _cells_table(cells: list[CellHealth]) -> Table:
     table = Table("cell", "home zone", "API ready", "accepted", "refused", "queued", "configuration")
+    for name in ("limit/s", "now/s", "headroom/s"):
+        table.add_column(name, justify="right")
     for cell in cells:
         table.add_row(
             cell.id,
@@ -89,8 +93,26 @@ def _cells_table(cells: list[CellHealth]) -> Table:
             f"{cell.refused:,}",
             f"{cell.queued:,}",
             f"version {cell.configuration_version}",
+            _limit(cell),
+            "?" if cell.taken_per_s is None else f"{cell.taken_per_s:,.0f}",
+            _headroom(cell),
         )
     return table
+
+
+def _limit(cell: CellHealth) -> str:
+    if cell.limit is None:
+        return "?"
+    if cell.limit.per_s is None:
+        return "none"
+    return f"{cell.limit.per_s:,.0f} {'certified' if cell.limit.is_certified else 'by hand'}"
+
+
+def _headroom(cell: CellHealth) -> str:
+    """Without a limit there is none to tell."""
+    if cell.headroom_per_s is None or cell.limit is None or not cell.limit.per_s:
+        return ""
+    return f"{cell.headroom_per_s:,.0f} ({cell.headroom_per_s / cell.limit.per_s:.0%})"
 
 
 def _duration(seconds: float) -> str:

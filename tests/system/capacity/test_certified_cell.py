@@ -1,6 +1,10 @@
 """A cell of a running platform is certified, told so, and holds itself to it; what was in force stays when it fails."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from cellwallet.commands import loadtest
 
 WIDE = ("--p99-ms", "20000", "--late-share", "0.99", "--noise-max", "1000", "--no-pictures")
 SMALL = ("--quick", "--seconds", "0.3", "--wallets", "20", *WIDE)
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,12 @@ def test_a_cell_is_certified_and_held_to_it(platform: LocalPlatform, tmp_path: P
     certificate = json.loads((out / "certificate.json").read_text())
     assert certificate["limit_per_s"] > 1, "the capacity in force was lifted while it was measured"
     assert certificate["degraded_topology"]["api_processes"] == 1
+    assert [one["data_plane"] for one in certificate["routers"]] == ["python"]
+    why = {one["part"]: one["why"] for one in certificate["unmeasured"]}
+    assert (set(why), why["router_haproxy"]) == (
+        {"router_haproxy", "moves", "failover"},
+        "the platform's router is python",
+    )
     shown = asked(platform, "GET", "/v1/cells")["cells"][0]
     assert shown["capacity_per_s"] == certificate["limit_per_s"]
     assert asked(platform, "GET", "/v1/cells/cell-1/capacity")["certificate"] == certificate
@@ -62,6 +73,27 @@ def test_a_steady_load_tells_what_was_turned_away(platform: LocalPlatform) -> No
     stretches = json.loads(result.stdout)["stretches"]
     assert [one["offered_per_s"] for one in stretches] == [20, 40]
     assert all(one["errors"] == 0 for one in stretches)
+
+
+def test_status_shows_limit_rate_and_headroom(platform: LocalPlatform) -> None:
+    asked(platform, "PUT", "/v1/cells/cell-1/capacity", json={"capacity_per_s": None})
+    (free,) = platform.run_json("status")["cells"]
+    assert (free["limit"], free["headroom_per_s"]) == ({"per_s": None, "is_certified": False}, None)
+    load = ["loadtest", "steady", "--rate", "40", "--seconds", "60", "--wallets", "10", "--stack", str(platform.data)]
+    with subprocess.Popen([sys.executable, "-m", "cellwallet", *load], stderr=subprocess.DEVNULL) as loading:
+        try:
+            ends_at_s = time.monotonic() + PATIENCE_S
+            while not (busy := platform.run_json("status")["cells"][0])["taken_per_s"]:
+                assert time.monotonic() < ends_at_s, "the load never showed"
+        finally:
+            loading.send_signal(signal.SIGINT)
+            loading.wait(PATIENCE_S)
+    assert 0 < busy["taken_per_s"] < 400
+    asked(platform, "PUT", "/v1/cells/cell-1/capacity", json={"capacity_per_s": 500.0})
+    (held,) = platform.run_json("status")["cells"]
+    assert held["limit"] == {"per_s": 500.0, "is_certified": False}
+    assert held["headroom_per_s"] == 500.0 - held["taken_per_s"]
+    assert "500 by hand" in platform.run("status").stdout
 
 
 def test_a_cell_that_is_not_there_is_told(platform: LocalPlatform, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from cell.ledger.invariants import (
     AuditedWallet,
     Finding,
     LogAudit,
-    is_wallet_account,
 )
 from cell.ledger.posting import NO_CURRENCY
 from cell.store import arrays
@@ -32,6 +31,8 @@ from contract.signing import PublicKeys
 from contract.values import value
 
 PAGE = 500
+MIGRATED = "migrated"
+"""The other side of wallets that came or went: no entry moved it, and over all cells it is zero."""
 
 STUCK_AFTER_S = 3_600.0
 """Longer than any outage that needs nobody; a transfer that is open then waits for a person."""
@@ -40,7 +41,7 @@ LAST_ENTRIES = """
 SELECT w.wallet_id, w.seq, w.balance, w.held, w.head_hash, w.overdraft_limit, w.status,
        coalesce(s.entries, 0), coalesce(s.last_seq, 0), coalesce(s.amounts, 0), coalesce(s.held_deltas, 0),
        l.balance_after, l.held_after, l.hash, l.overdraft_limit_after, l.status_after
-FROM wallets w
+FROM owned_wallets w
 LEFT JOIN (
     SELECT wallet_id, count(*) AS entries, max(seq) AS last_seq, sum(amount)::bigint AS amounts,
            sum(held_delta)::bigint AS held_deltas
@@ -52,7 +53,7 @@ LEFT JOIN entries l ON l.wallet_id = w.wallet_id AND l.posted_at = w.posted_at A
 WALLETS = """
 SELECT wallet_id, owner_type, owner_ref, kind, currency, status, balance, held, overdraft_limit, seq, head_hash,
        posted_at, metadata, pinned, coalesce(t.away, 0)::bigint
-FROM wallets w
+FROM owned_wallets w
 LEFT JOIN (SELECT wallet_id, sum(amount) AS away FROM transfers WHERE state = 'in_transit' GROUP BY wallet_id) t
     USING (wallet_id)
 """
@@ -104,12 +105,30 @@ LIMIT 100
 """
 
 TOTALS = """
-SELECT currency, sum(balance)::text, count(*) FROM wallets WHERE status <> 'unopened' OR balance <> 0
+SELECT currency, sum(balance)::text, count(*) FROM owned_wallets WHERE status <> 'unopened' OR balance <> 0
 GROUP BY currency ORDER BY currency
 """
 
 ACCOUNTS = """
 SELECT currency, account, sum(delta)::text FROM account_deltas GROUP BY currency, account ORDER BY currency, account
+"""
+
+POSTED_HERE = """
+SELECT currency, account, sum(delta)::text FROM (
+    SELECT w.currency, CASE WHEN e.counter_account LIKE 'wallet:%' THEN 'wallets' ELSE e.counter_account END AS account,
+           -sum(e.amount) AS delta
+    FROM entries e JOIN wallets w USING (wallet_id) WHERE e.xid <> '0'::xid8 GROUP BY 1, 2
+    UNION ALL SELECT currency, account, delta FROM departed
+) told GROUP BY currency, account
+"""
+"""By entries that were posted in this cell, wherever their wallets are by now; copied ones moved nothing here."""
+
+MARKS = """
+SELECT w.wallet_id, w.unit, coalesce(u.state, 'unknown'), w.frozen_by IS NOT NULL
+FROM wallets w LEFT JOIN unit_state u USING (unit)
+WHERE u.state IS NULL OR (u.state = 'active') <> (w.frozen_by IS NULL)
+   OR (u.state IN ('fenced', 'granted') AND w.frozen_by <> u.move_id)
+LIMIT 100
 """
 
 MISSING_PROTECTION = """
@@ -203,6 +222,7 @@ async def audit(
             snapshot.checked["transfers"] = await check_transfers(snapshot)
             snapshot.checked["groups"] = await check_groups(snapshot)
             snapshot.checked["checkpoints"] = await check_checkpoints(snapshot, checkpoint_keys)
+            await _sum_what_was_posted_here(snapshot)
         await check_set_aside(snapshot)
         totals = await _check_trial_balance(snapshot, is_full=is_full)
         await _check_rows(snapshot)
@@ -241,15 +261,19 @@ async def _check_logs(snapshot: _Snapshot) -> None:
         for row in rows:
             wallet = audited_wallet(row)
             log = LogAudit(wallet, holds[wallet.wallet_id])
+            while ahead is not None and ahead[0] < wallet.wallet_id:  # of a wallet that another cell owns
+                ahead = await anext(entries, None)
             while ahead is not None and ahead[0] == wallet.wallet_id:
                 log.read(audited_entry(ahead, wallet.currency))
                 snapshot.checked["entries"] += 1
                 ahead = await anext(entries, None)
             found = log.finish()
             snapshot.findings.extend(found[: FINDINGS_MAX - len(snapshot.findings)])
-            for account, total in log.counter_sums.items():
-                side = "wallets" if is_wallet_account(account) else account
-                snapshot.counter_sums[wallet.currency, side] += total
+
+
+async def _sum_what_was_posted_here(snapshot: _Snapshot) -> None:
+    for currency, account, total in await _all(snapshot, POSTED_HERE):
+        snapshot.counter_sums[currency, account] += int(total)
 
 
 async def _entries_by_wallet(snapshot: _Snapshot) -> AsyncIterator[TupleRow]:
@@ -273,14 +297,17 @@ async def _check_trial_balance(snapshot: _Snapshot, *, is_full: bool) -> dict[st
         snapshot.find("L5", f"trial balance {currency}", 0, total["wallets"] + sum(total["accounts"].values()))
     if is_full:
         stated = {(currency, name): sum_ for currency, one in totals.items() for name, sum_ in one["accounts"].items()}
-        for key in sorted(stated.keys() | snapshot.counter_sums.keys()):
+        for key in sorted((stated.keys() | snapshot.counter_sums.keys()) - {(one, MIGRATED) for one in totals}):
             snapshot.find("L5", f"account {key[1]} {key[0]}", snapshot.counter_sums.get(key, 0), stated.get(key, 0))
     snapshot.checked["accounts"] = sum(len(total["accounts"]) for total in totals.values())
     return totals
 
 
 async def _check_rows(snapshot: _Snapshot) -> None:
-    """L7 and L8: what protects the log is in place; log, recorded outcomes and reversals say the same."""
+    """L7, L8 and I1: what protects the log is in place; log, outcomes and reversals, marks and units say the same."""
+    for wallet_id, unit, state, is_frozen in await _all(snapshot, MARKS):
+        expected, found = f"as unit {unit} is {state}", "frozen" if is_frozen else "not frozen"
+        snapshot.find("I1", "frozen_by", expected, found, wallet_id=wallet_id)
     for wallet_id, seq in await _all(snapshot, ORPHANS):
         snapshot.find("L9", "wallet row", "present", "absent", wallet_id=wallet_id, seq=seq)
     for wallet_id, seq, has_no_entry, has_no_outcome in await _all(snapshot, UNRECORDED):

@@ -44,7 +44,7 @@ WITH leaf AS (
 SELECT l.wallet_id, l.seq, l.hash, l.balance, l.held, e.hash, e.balance_after, e.held_after, w.wallet_id IS NOT NULL
 FROM leaf l
 LEFT JOIN entries e ON e.wallet_id = l.wallet_id AND e.seq = l.seq
-LEFT JOIN wallets w ON w.wallet_id = l.wallet_id
+LEFT JOIN owned_wallets w ON w.wallet_id = l.wallet_id
 WHERE (e.hash, e.balance_after, e.held_after) IS DISTINCT FROM (l.hash, l.balance, l.held)
 """
 

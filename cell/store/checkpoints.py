@@ -40,7 +40,8 @@ LOCK_WAIT_MS: Final = 30_000
 STATEMENT_TIMEOUT_MS: Final = 60_000
 _CONNECT_TIMEOUT_S: Final = 3
 
-ALL_WALLETS = "SELECT wallet_id, seq, head_hash, balance, held, currency FROM wallets ORDER BY wallet_id"
+ALL_WALLETS = "SELECT wallet_id, seq, head_hash, balance, held, currency FROM owned_wallets ORDER BY wallet_id"
+"""Those of other cells that have rows here, staged or left behind, are theirs to sign."""
 
 INSERT_PAGE = """
 INSERT INTO checkpoint_pages (number, page, first_wallet_id, root, leaves) VALUES (%s, %s, %s, %s, %s)

@@ -43,7 +43,7 @@ ORDER BY e.wallet_id, e.posted_at, e.seq
 """  # noqa: S608 - our own words
 """From the instant before on: its last entry is what the grown end follows."""
 
-NEXT_WALLETS = "SELECT wallet_id, seq FROM wallets WHERE wallet_id > %s ORDER BY wallet_id LIMIT %s"
+NEXT_WALLETS = "SELECT wallet_id, seq FROM owned_wallets WHERE wallet_id > %s ORDER BY wallet_id LIMIT %s"
 
 WHOLE = ENTRIES + "WHERE wallet_id = ANY(%s) ORDER BY wallet_id, posted_at, seq"
 SOME_WALLETS = WALLETS + "WHERE wallet_id = ANY(%s) ORDER BY wallet_id"

@@ -28,7 +28,7 @@ FROM holds WHERE wallet_id = ANY(%s)
 SET_ASIDE = """
 SELECT w.wallet_id, w.seq, w.held, coalesce(h.held, 0)::bigint, w.pinned,
        (coalesce(h.pins, 0) + coalesce(t.away, 0))::bigint
-FROM wallets w
+FROM owned_wallets w
 LEFT JOIN (
     SELECT wallet_id, sum(remaining) FILTER (WHERE kind <> 'pin') AS held,
            sum(remaining) FILTER (WHERE kind = 'pin') AS pins
@@ -55,9 +55,10 @@ FROM (
     SELECT x.wallet_id, x.vendor_id, x.transaction_id, x.seq, -e.amount AS amount, x.currency, x.terms
     FROM transactions x JOIN entries e ON e.wallet_id = x.wallet_id AND e.posted_at = x.posted_at AND e.seq = x.seq
     WHERE x.kind = 'transfer_out' AND x.reason IS NULL AND x.vendor_id <> '@group'
-      AND e.counter_account = 'in_transit'
+      AND e.counter_account = 'in_transit' AND x.wallet_id IN (SELECT wallet_id FROM owned_wallets)
 ) o
-FULL JOIN transfers t USING (wallet_id, vendor_id, transaction_id)
+FULL JOIN (SELECT t.* FROM transfers t JOIN owned_wallets USING (wallet_id)) t
+    USING (wallet_id, vendor_id, transaction_id)
 LEFT JOIN (SELECT wallet_id, subject_vendor_id, subject_id, seq, amount FROM entries WHERE kind = 'refund') r
     ON r.wallet_id = coalesce(o.wallet_id, t.wallet_id)
    AND r.subject_vendor_id = coalesce(o.vendor_id, t.vendor_id)
@@ -69,34 +70,40 @@ SELECT coalesce(x.wallet_id, g.wallet_id), x.seq, coalesce(x.vendor_id, g.vendor
        coalesce(x.transaction_id, g.transaction_id), x.currency, x.terms, x.reason,
        g.group_id, g.currency, g.state, g.is_finished, g.legs, g.details IS NULL
 FROM (SELECT wallet_id, vendor_id, transaction_id, seq, currency, terms, reason FROM transactions
-      WHERE kind = 'group') x
-FULL JOIN groups g USING (wallet_id, vendor_id, transaction_id)
+      WHERE kind = 'group' AND wallet_id IN (SELECT wallet_id FROM owned_wallets)) x
+FULL JOIN (SELECT g.* FROM groups g JOIN owned_wallets USING (wallet_id)) g
+    USING (wallet_id, vendor_id, transaction_id)
 """
 
 LEGS = """
 SELECT h.wallet_id, h.hold_id, h.state
 FROM unnest(%s, %s) AS k (wallet_id, hold_id) JOIN holds h USING (wallet_id, hold_id)
+JOIN owned_wallets USING (wallet_id)
 WHERE h.vendor_id = '@group'
 """
 
 TOO_OLD = """
-SELECT 'transfer', wallet_id, transaction_id::text, extract(epoch FROM now() - sent_at)::bigint
-FROM transfers WHERE state = 'in_transit' AND sent_at < now() - make_interval(secs => %(older_s)s)
-UNION ALL
-SELECT 'group', wallet_id, transaction_id::text, extract(epoch FROM now() - started_at)::bigint
-FROM groups WHERE NOT is_finished AND started_at < now() - make_interval(secs => %(older_s)s)
-UNION ALL
-SELECT 'leg', wallet_id, hold_id::text, extract(epoch FROM now() - placed_at)::bigint
-FROM holds WHERE state = 'open' AND kind <> 'vendor' AND placed_at < now() - make_interval(secs => %(older_s)s)
-UNION ALL
-SELECT 'expired hold', wallet_id, hold_id::text, extract(epoch FROM now() - expires_at)::bigint
-FROM holds WHERE state = 'open' AND expires_at < now() - make_interval(secs => %(older_s)s)
+SELECT what, wallet_id, name, extract(epoch FROM now() - since)::bigint
+FROM (
+    SELECT 'transfer' AS what, wallet_id, transaction_id::text AS name, sent_at AS since
+    FROM transfers WHERE state = 'in_transit'
+    UNION ALL SELECT 'group', wallet_id, transaction_id::text, started_at FROM groups WHERE NOT is_finished
+    UNION ALL SELECT 'leg', wallet_id, hold_id::text, placed_at FROM holds WHERE state = 'open' AND kind <> 'vendor'
+    UNION ALL SELECT 'expired hold', wallet_id, hold_id::text, expires_at FROM holds WHERE state = 'open'
+) still_open JOIN owned_wallets USING (wallet_id)
+WHERE since < now() - make_interval(secs => %(older_s)s)
 LIMIT 100
 """
 
-SENT_AWAY = "SELECT currency, sum(amount)::text FROM transfers WHERE state = 'in_transit' GROUP BY currency"
+SENT_AWAY = """
+SELECT t.currency, sum(t.amount)::text FROM transfers t JOIN owned_wallets USING (wallet_id)
+WHERE t.state = 'in_transit' GROUP BY t.currency
+"""
 
-UNFINISHED = "SELECT currency, legs FROM groups WHERE state = 'confirmed' AND NOT is_finished"
+UNFINISHED = """
+SELECT g.currency, g.legs FROM groups g JOIN owned_wallets USING (wallet_id)
+WHERE g.state = 'confirmed' AND NOT g.is_finished
+"""
 
 _HOLD_AFTER = {"confirmed": "captured", "cancelled": "released"}
 

@@ -28,20 +28,25 @@ from cell.store.statements import SELECT_RECORDED, recorded_of
 
 BACKOFF_MAX_S: Final = 30
 
+_IS_OURS: Final = "EXISTS (SELECT FROM wallets w WHERE w.wallet_id = t.wallet_id AND w.frozen_by IS NULL)"
+"""Under a fence, staged or gone, the wallet takes no command here; its new owner goes on with it."""
+
 DUE_TRANSFERS: Final = f"""
 SELECT {TRANSFER_COLUMNS}
-FROM transfers WHERE state = 'in_transit' AND next_attempt_at <= clock_timestamp()
+FROM transfers t WHERE state = 'in_transit' AND next_attempt_at <= clock_timestamp() AND {_IS_OURS}
 ORDER BY next_attempt_at LIMIT %s
 """  # noqa: S608 - our own words
 
 DUE_GROUPS: Final = f"""
 SELECT {GROUP_COLUMNS}
-FROM groups WHERE NOT is_finished AND next_attempt_at <= clock_timestamp() ORDER BY next_attempt_at LIMIT %s
+FROM groups t WHERE NOT is_finished AND next_attempt_at <= clock_timestamp() AND {_IS_OURS}
+ORDER BY next_attempt_at LIMIT %s
 """  # noqa: S608 - our own words
 
 OLD_LEGS: Final = f"""
 SELECT {HOLD_COLUMNS}
-FROM holds WHERE state = 'open' AND kind <> 'vendor' AND placed_at < clock_timestamp() - make_interval(secs => %s)
+FROM holds t WHERE state = 'open' AND kind <> 'vendor' AND {_IS_OURS}
+  AND placed_at < clock_timestamp() - make_interval(secs => %s)
 ORDER BY placed_at LIMIT %s
 """  # noqa: S608 - our own words
 
@@ -58,13 +63,11 @@ FROM unnest(%s, %s, %s) AS k (wallet_id, vendor_id, transaction_id)
 WHERE (t.wallet_id, t.vendor_id, t.transaction_id) = (k.wallet_id, k.vendor_id, k.transaction_id)
 """
 
-OPEN: Final = """
-SELECT (SELECT count(*) FROM transfers WHERE state = 'in_transit'),
-       (SELECT count(*) FROM groups WHERE NOT is_finished),
-       (SELECT extract(epoch FROM clock_timestamp() - least(
-            (SELECT min(sent_at) FROM transfers WHERE state = 'in_transit'),
-            (SELECT min(started_at) FROM groups WHERE NOT is_finished)))::float8)
-"""
+OPEN: Final = f"""
+SELECT sent.count, begun.count, extract(epoch FROM clock_timestamp() - least(sent.oldest, begun.oldest))::float8
+FROM (SELECT count(*), min(sent_at) AS oldest FROM transfers t WHERE state = 'in_transit' AND {_IS_OURS}) sent,
+     (SELECT count(*), min(started_at) AS oldest FROM groups t WHERE NOT is_finished AND {_IS_OURS}) begun
+"""  # noqa: S608 - our own words
 
 
 class SagaStore:

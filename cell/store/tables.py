@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -277,7 +278,7 @@ departed = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("account", Text, nullable=False),
     Column("currency", Text, nullable=False),
-    Column("delta", BigInteger, nullable=False),
+    Column("delta", Numeric, nullable=False),
 )
 """What deleted entries had moved to each account while their wallets were here."""
 

@@ -31,10 +31,13 @@ _STANDING: Final = "SELECT unit, move_id, deadline FROM unit_state WHERE state =
 
 POST_MIGRATED: Final = """
 INSERT INTO account_deltas (account, currency, delta, cause)
-SELECT 'migrated', currency, %s * sum(balance), %s FROM wallets WHERE unit = ANY(%s)
-GROUP BY unit, currency HAVING sum(balance) <> 0
+SELECT 'migrated', currency, %s * sum(balance), %s
+FROM (SELECT unit, currency, balance, row_number() OVER (PARTITION BY unit, currency) / 1000 AS part
+      FROM wallets WHERE unit = ANY(%s)) w
+GROUP BY unit, currency, part HAVING sum(balance) <> 0
 """
-"""The other side of wallets that leave (+1) or come (-1): the trial balance of the cell stays zero."""
+"""The other side of wallets that leave (+1) or come (-1): the trial balance of the cell stays zero. In parts, because
+the sum of a thousand wallets is the largest that fits."""
 
 _DRAW_EXILES: Final = """
 UPDATE isolated i SET cell = u.peer_cell, epoch = u.epoch FROM unit_state u WHERE i.unit = u.unit AND u.unit = ANY(%s)

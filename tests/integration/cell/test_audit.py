@@ -16,9 +16,12 @@ from cell.api.admin import admin_application
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys
 from cell.background.checkpoints import Checkpoints
+from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.commit import commit
+from cell.crash_points import CrashPoints
 from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
+from cell.moves import Moves
 from cell.store.audit import AuditReport
 from cell.store.duty_lock import DutyLock
 from cell.store.unit_load import UnitLoads
@@ -360,6 +363,13 @@ async def ask_for_an_audit(database: CellDatabase) -> httpx.Response:
         responder=Responder(cell_id="cell-a"),
         status=dict,
         metrics_text=bytes,
+        moves=Moves(
+            database.app_url,
+            cell_id="cell-a",
+            tokens=CellTokens("cell-a", CELL_KEY),
+            crash_points=CrashPoints(None),
+        ),
+        cells=CellTokenVerifier(),
     )
     operator = bearer(token(control_plane, "cp-1", subject="control-plane", scope="fleet:read"))
     transport = httpx.ASGITransport(app)

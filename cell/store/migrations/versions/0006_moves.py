@@ -39,7 +39,7 @@ CREATE TABLE departed (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account text NOT NULL,
     currency text NOT NULL,
-    delta bigint NOT NULL
+    delta numeric NOT NULL
 );
 
 CREATE VIEW owned_wallets AS
@@ -127,7 +127,7 @@ BEGIN
         ), remembered AS (
             INSERT INTO departed (account, currency, delta)
             SELECT CASE WHEN counter_account LIKE 'wallet:%' THEN 'wallets' ELSE counter_account END,
-                   leaving.currency, -sum(amount)::bigint
+                   leaving.currency, -sum(amount)
             FROM gone WHERE xid <> '0'::xid8 GROUP BY 1 HAVING sum(amount) <> 0
         )
         SELECT count(*) INTO entries_deleted FROM gone;

@@ -7,7 +7,7 @@ DATA ?= .data
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: up test check bench loadtest docs clean lock
+.PHONY: up test check bench certificate loadtest docs clean lock
 
 up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
@@ -26,6 +26,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(STRICT),--strict)
+
+certificate: $(VENV)/.dev
+	$(BIN)/cellwallet loadtest certify --strict --seconds 4 --out docs/capacity_example
 
 loadtest: $(VENV)/.dev
 	$(RUN) loadtests.journeys --stack $(DATA) $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) \

@@ -16,10 +16,10 @@ else:
 
 DOTS_PER_INCH = 130
 SMALL_DOTS_PER_INCH = 80
-SMALL_COLOURS_MAX = 48
+SMALL_COLOURS_MAX = 128
 """A picture that is committed has a palette: a third of the bytes, and no difference to the eye."""
 
-OURS, OTHERS, NEUTRAL = "#5e81ac", "#b48ead", "#4c566a"
+OURS, OTHERS, NEUTRAL, FAINT = "#5e81ac", "#b48ead", "#4c566a", "#d8dee9"
 GOOD, WARM, BAD = "#a3be8c", "#d08770", "#bf616a"
 
 

@@ -21,6 +21,13 @@ app = typer.Typer(add_completion=False)
 LIMIT_ASSUMED_PER_S = 1_000.0
 ROUTER_ASSUMED_PER_S = 3_000.0
 
+ProcessLimitOption = Annotated[
+    float | None, typer.Option(help="c: safe rate of an API process. [the limit by its processes]")
+]
+RouterLimitOption = Annotated[
+    float | None, typer.Option(help="c: safe rate of a router process. [measured; else 3,000]")
+]
+
 
 def _shares(text: str) -> tuple[float, ...]:
     try:
@@ -48,12 +55,8 @@ def headroom(
     growth: Annotated[float, typer.Option(help="g: growth per day; 0.01 = 1 %.")] = 0.01,
     lead_days: Annotated[float, typer.Option(help="T: days until new capacity is there.")] = 7.0,
     spare_cells: Annotated[int, typer.Option(help="S: cells that stay empty.")] = 1,
-    process_limit: Annotated[
-        float | None, typer.Option(help="c: safe rate of an API process. [the limit by its processes]")
-    ] = None,
-    router_limit: Annotated[
-        float | None, typer.Option(help="c: safe rate of a router process. [measured; else 3,000]")
-    ] = None,
+    process_limit: ProcessLimitOption = None,
+    router_limit: RouterLimitOption = None,
     utilisation: Annotated[float, typer.Option(help="u: target utilisation with a zone gone.")] = 0.8,
     missing: Annotated[int, typer.Option(help="p: pods per zone that may be missing as well.")] = 1,
     node_cores: Annotated[float, typer.Option(help="Cores of a node that pods may have.")] = 8.0,
@@ -79,9 +82,7 @@ def headroom(
                 margins=margins,
                 outlook=Outlook(spread=spread, growth_per_day=growth, lead_days=lead_days),
                 api_process_per_s=_first(process_limit, None, margins.limit_per_s / _processes(measured)),
-                router_process_per_s=_first(
-                    router_limit, measured.router_limit_per_s() if measured else None, ROUTER_ASSUMED_PER_S
-                ),
+                router_process_per_s=_first(router_limit, _router_per_s(measured), ROUTER_ASSUMED_PER_S),
                 zones=zones,
                 shares=_shares(zone_shares),
                 utilisation=utilisation,
@@ -111,6 +112,10 @@ def _is_assumed(measured: CapacityCertificate, name: str, given: float | None) -
 
 def _processes(measured: CapacityCertificate | None) -> int:
     return measured.topology.api_processes if measured else 1
+
+
+def _router_per_s(measured: CapacityCertificate | None) -> float | None:
+    return measured.router_limit_per_s() if measured else None
 
 
 def _first(given: float | None, measured: float | None, otherwise: float) -> float:

@@ -29,7 +29,7 @@ from contract.certificate import CapacityCertificate, CertificateMustBeValidErro
 from contract.ids import CELL_PATTERN
 from loadtests.cell_under_test import CellMustStartError
 from loadtests.certification.measure import CertificateMustBeEarnedError, Certifier, Measured, Plan, Tell
-from loadtests.certification.parts import ROUTER_PARTS, TITLES
+from loadtests.certification.page import notes_of, page_of, rows_of
 from loadtests.certification.pictures import draw_histogram, draw_latency, draw_limits
 from loadtests.certification.site import Site, SiteMustBeUsableError, control_plane_of, own_cell, stack_cell
 from loadtests.certification.steady import LoadShape, ShapeMustBeWholeError, apply, shape_of
@@ -37,12 +37,14 @@ from loadtests.generator import SendersMustReturnError, generator
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a cell carries: measured, certified.")
 
-CERTIFICATE, LIMITS, LATENCY, HISTOGRAM = "certificate.json", "limits.png", "latency.png", "histogram.png"
+CERTIFICATE, PAGE = "certificate.json", "README.md"
+LIMITS, LATENCY, HISTOGRAM = "limits.png", "latency.png", "histogram.png"
 SECONDS_MAX, WALLETS_MAX, PROCESSES_MAX = 600.0, 1_000_000, 64
 OTHER_STAGES = 3
 """Besides the rounds: opening wallets, looking where to begin, checking."""
 PARTS_IN_ROUNDS = 4
 """Both topologies and both routers, at most."""
+WARM_UP_MAX_S = 2.0
 BUFFERS_MB, QUICK_BUFFERS_MB = 1_024, 128
 
 _FAILURES = (
@@ -99,11 +101,12 @@ def certify(
     """
     if upload and stack is None:
         raise typer.BadParameter("--upload puts the certificate to the control plane of --stack DATA")
+    step_s = seconds or (1.0 if quick else 10.0)
     plan = Plan(
         objective=Objective(p99_ms_max=p99_ms, error_share_max=error_share, late_share_max=late_share),
         rounds=rounds or (1 if quick else 3),
-        step_s=seconds or (1.0 if quick else 10.0),
-        warm_up_s=0.3 if quick else 2.0,
+        step_s=step_s,
+        warm_up_s=0.3 if quick else min(WARM_UP_MAX_S, step_s / 5),
         tries=4 if quick else 10,
         precision=0.2 if quick else 0.05,
         wallets=wallets or (500 if quick else 20_000),
@@ -239,12 +242,13 @@ def _write(measured: Measured, folder: Path, *, with_pictures: bool) -> list[Pat
             draw_limits(certificate, draft / LIMITS)
             draw_latency(certificate, draft / LATENCY)
             draw_histogram(measured.latencies, draft / HISTOGRAM)
+        (draft / PAGE).write_text(page_of(certificate, pictures=names))
         (draft / CERTIFICATE).write_text(certificate.text())
         with _uninterrupted():
             folder.mkdir(exist_ok=True)
             for stale in {LIMITS, LATENCY, HISTOGRAM} - set(names):
                 (folder / stale).unlink(missing_ok=True)
-            return [(draft / name).rename(folder / name) for name in (*names, CERTIFICATE)]
+            return [(draft / name).rename(folder / name) for name in (*names, PAGE, CERTIFICATE)]
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -274,23 +278,10 @@ def _show(certificate: CapacityCertificate, files: list[Path], *, as_json: bool)
         print_json(certificate.model_dump(mode="json") | {"files": [str(file) for file in files]})
         return
     table = Table("what", "measured")
-    table.add_row(
-        "limit L", f"{certificate.limit_per_s:,.0f} commands/s, p99 ≤ {certificate.objective.p99_ms_max:g} ms"
-    )
-    if certificate.degraded_loss is not None:
-        table.add_row("lost when degraded δ", f"{certificate.degraded_loss:.1%}")
-    for router in certificate.routers:
-        table.add_row(TITLES[ROUTER_PARTS[router.data_plane]], f"{router.limit_per_s:,.0f} commands/s")
-    for one in certificate.unmeasured:
-        table.add_row(TITLES[one.part], f"not measured: {one.why}")
-    for check in certificate.checks:
-        table.add_row(check.name, "passed" if check.passed else "FAILED")
+    for row in rows_of(certificate):
+        table.add_row(*row)
     print_table(table)
-    for is_so, note in (
-        (certificate.is_quick, "quick: made to see that it works, and not to be relied on"),
-        (certificate.is_noisy, "noisy: others kept the machine busy meanwhile"),
-    ):
-        if is_so:
-            err().print(note, style="yellow", highlight=False)
+    for note in notes_of(certificate):
+        err().print(note, style="yellow", highlight=False)
     for file in files:
         err().print(f"written: {file}", highlight=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cellwallet.headroom.fleet import FleetPlan
 from cellwallet.headroom.tier import utilisation_ceiling
-from cellwallet.plots import Figure, blank, save
+from cellwallet.plots import BAD, FAINT, GOOD, NEUTRAL, OURS, WARM, Figure, blank, save
 
 
 def draw(plan: FleetPlan, file: Path) -> None:
@@ -38,7 +38,7 @@ def _draw_rates(figure: Figure, plan: FleetPlan) -> None:
         "mean now": plan.wanted.demand_per_s / plan.cells_in_use,
     }
     axes = figure.add_subplot(1, 2, 1)
-    bars = axes.bar(list(steps), list(steps.values()), color=["#4c566a", "#5e81ac", "#5e81ac", "#a3be8c", "#d8dee9"])
+    bars = axes.bar(list(steps), list(steps.values()), color=[NEUTRAL, OURS, OURS, GOOD, FAINT])
     axes.bar_label(bars, fmt="{:,.0f}")
     axes.set_ylabel("commands/s of one cell")
     axes.tick_params(axis="x", labelsize=8)
@@ -53,9 +53,9 @@ def _draw_utilisation(figure: Figure, plan: FleetPlan) -> None:
         bars = axes.bar(places, [share * 100 for share in shares], width=0.36, label=name)
         axes.bar_label(bars, fmt="{:.0f} %")
     axes.set_xticks(range(len(cases)), cases)
-    axes.axhline(plan.wanted.utilisation * 100, color="#bf616a", linestyle="--", label="target with a zone gone")
+    axes.axhline(plan.wanted.utilisation * 100, color=BAD, linestyle="--", label="target with a zone gone")
     ceiling = utilisation_ceiling(plan.wanted.zones) * plan.wanted.utilisation * 100
-    axes.axhline(ceiling, color="#d08770", linestyle=":", label="ceiling every day")
+    axes.axhline(ceiling, color=WARM, linestyle=":", label="ceiling every day")
     axes.set_ylim(0, 110)
     axes.set_ylabel("% of the safe rate, busiest zone")
     axes.legend(fontsize=8)

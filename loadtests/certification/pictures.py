@@ -6,6 +6,7 @@ from typing import Any
 
 from cellwallet.plots import BAD, GOOD, NEUTRAL, OTHERS, OURS, WARM, blank, save
 from contract.certificate import CapacityCertificate, Part, Round
+from loadtests.certification.judgement import limit_of
 from loadtests.certification.parts import ROUTER_PARTS, TITLES
 from loadtests.histogram import Histogram, upper_end_us
 
@@ -85,8 +86,8 @@ def _draw_steps(axes: Any, rounds: Mapping[Part, tuple[Round, ...]]) -> None:
             steps = sorted(one.steps, key=lambda step: step.rate_per_s)
             rates = [step.rate_per_s for step in steps]
             label = f"p99, {TITLES[part]}" if number == 0 else None
-            axes.plot(rates, [step.p99_ms for step in steps], "o-", color=COLOURS[part], alpha=0.7, label=label)
-            axes.plot(rates, [step.p50_ms for step in steps], ".:", color=COLOURS[part], alpha=0.5)
+            axes.plot(rates, [step.p99_ms for step in steps], "o-", color=COLOURS[part], alpha=0.85, label=label)
+            axes.plot(rates, [step.p50_ms for step in steps], ".:", color=COLOURS[part], alpha=0.7)
     axes.set_yscale("log")
     axes.set_xlabel("commands/s offered (open loop)")
     axes.set_ylabel("latency from the intended instant, ms (dotted: p50)")
@@ -103,7 +104,7 @@ def _rounds(certificate: CapacityCertificate) -> dict[Part, tuple[Round, ...]]:
 
 def _limit(certificate: CapacityCertificate, part: Part) -> float:
     if part == "degraded":
-        return certificate.limit_per_s * (1 - (certificate.degraded_loss or 0.0))
+        return limit_of(certificate.rounds, "degraded")
     routers = {ROUTER_PARTS[one.data_plane]: one.limit_per_s for one in certificate.routers}
     return routers.get(part, certificate.limit_per_s)
 

@@ -37,6 +37,7 @@ def test_a_cell_of_its_own_is_certified_and_headroom_plans_with_it(tmp_path: Pat
     assert result.exit_code == 0, result.output
     document: dict[str, Any] = json.loads(result.stdout)
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
+        "README.md",
         "certificate.json",
         "histogram.png",
         "latency.png",
@@ -165,8 +166,12 @@ def test_what_listens_here_and_is_not_ours_is_never_loaded(tmp_path: Path) -> No
 def test_only_a_process_that_was_started_for_the_port_is_ours() -> None:
     settings: dict[str, str | None] = {"CELL_ID": "cell-1", "CELL_PORT": None}
     environment = {**os.environ, "CELL_ID": "cell-1", "CELL_PORT": "4711"}
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as ours:
+    waiting = [sys.executable, "-c", "print('here', flush=True); input()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(waiting, stdin=pipe, stdout=pipe, env=environment) as ours:
         try:
+            assert ours.stdout is not None
+            assert ours.stdout.readline() == b"here\n"
             must_be_ours(Target(port=4711), ours.pid, settings)
             for port, cell in ((4712, "cell-1"), (4711, "cell-2")):
                 with pytest.raises(SiteMustBeUsableError, match="is not ours"):

@@ -1,5 +1,6 @@
-"""`python -m control_plane serve | migrate`: reads the environment once and starts what was asked for."""
+"""`python -m control_plane serve | mover | migrate`: reads the environment once and starts what was asked for."""
 
+import asyncio
 import signal
 import sys
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from control_plane.app import build
 from control_plane.keys import KeyMustBeUsableError
 from control_plane.logs import configure_logs
+from control_plane.mover.process import build_mover, work_until_told
 from control_plane.serving import Server
 from control_plane.settings import PREFIX, Settings
 from control_plane.store.migrate import migrate, role_of
@@ -17,8 +19,9 @@ log = structlog.get_logger()
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in (["serve"], ["migrate"]):
-        print("usage: python -m control_plane serve | migrate", file=sys.stderr)  # noqa: T201 - for a person
+    verbs = {"serve": _serve, "mover": _move, "migrate": _migrate}
+    if len(arguments) != 1 or arguments[0] not in verbs:
+        print(f"usage: python -m control_plane {' | '.join(verbs)}", file=sys.stderr)  # noqa: T201 - for a person
         return 2
     try:
         settings = Settings()
@@ -28,13 +31,25 @@ def main(arguments: list[str]) -> int:
             print(f"{name}: {one['msg']}", file=sys.stderr)  # noqa: T201 - for a person
         return 2
     configure_logs(settings.log_level)
-    return _migrate(settings) if arguments == ["migrate"] else _serve(settings)
+    return verbs[arguments[0]](settings)
 
 
 def _migrate(settings: Settings) -> int:
     app_role = role_of(settings.database_url.get_secret_value())
     revision = migrate(settings.migration_url, app_role=app_role)
     log.info("migrated", revision=revision)
+    return 0
+
+
+def _move(settings: Settings) -> int:
+    try:
+        worker = build_mover(settings)
+    except KeyMustBeUsableError as error:
+        log.critical("key_must_be_usable", error=str(error))
+        return 1
+    log.info("mover_starting")
+    asyncio.run(work_until_told(worker))
+    log.info("mover_stopped")
     return 0
 
 

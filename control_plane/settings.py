@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from contract.scopes import AUDIENCE
 from contract.slots import SLOTS
 from control_plane.logs import LogLevel
+from control_plane.moves.model import MOVES_PER_CELL_MAX
 
 PREFIX = "CONTROL_PLANE_"
 
@@ -49,6 +50,24 @@ class Settings(BaseSettings):
     # The fleet
     first_cells: Annotated[int, Field(ge=1, le=SLOTS)] = 3
     """How many cells an empty fleet waits for before they share all slots; three lose a third when one fails."""
+
+    # How units are moved: `mover` only
+    moves_per_cell_max: Annotated[int, Field(ge=1, le=16)] = MOVES_PER_CELL_MAX
+    """How many moves may touch one cell at the same time; each costs its wallets a little of its CPU."""
+    move_rows_per_page: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    """Rows that one call carries from cell to cell; fewer make smaller waves, more make less overhead."""
+    move_copy_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the time that a first copy may keep its two cells busy; it rests for the remainder after every page."""
+    move_converged_ms: Annotated[float, Field(gt=0, le=1_000)] = 100.0
+    """A pass of the copy that takes no longer may be followed by a fence; what is left to carry then is about that."""
+    move_passes_max: Annotated[int, Field(ge=1, le=100)] = 5
+    """Passes after the first copy, before a unit that is written faster than it can be copied is left where it is."""
+    move_retention_h: Annotated[float, Field(ge=0, le=8_760)] = 72.0
+    """Hours for which a cell keeps the rows of what it has given away, for the case that it comes back."""
+    moves_need_standbys: bool = False
+    """Whether only cells whose commits wait for a standby may give or take units. Off: one machine has none."""
+    crash_file: Path | None = None
+    """File that tells the mover where to kill itself. For tests alone; unset = nobody looks."""
 
     # Where vendors may have their events sent
     webhooks_may_be_local: bool = False

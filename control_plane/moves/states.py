@@ -38,7 +38,8 @@ MOVE_STATES: tuple[MoveState, ...] = (
     "quarantined",
 )
 ENDED: frozenset[MoveState] = frozenset({"done", "cancelled", "aborted", "quarantined"})
-PAST_THE_GRANT: frozenset[MoveState] = frozenset({"sealed", "granted", "activated", "published"})
+PAST_SEALED: frozenset[MoveState] = frozenset({"granted", "activated", "published"})
+PAST_THE_GRANT: frozenset[MoveState] = PAST_SEALED | {"sealed"}
 """From `sealed` on the source may have granted at any moment: it is recorded before the source is asked."""
 
 StopKind = Literal["cancelled", "aborted", "quarantined"]
@@ -59,12 +60,15 @@ class MoveEvent(StrEnum):
     UNITS_GIVEN_BACK = "units_given_back"
 
 
+_BEFORE_THE_GRANT: tuple[MoveState, ...] = ("planned", "announced", "copying", "sealed", "stopping")
+"""The usual way to a grant is from `sealed`; a record that was restored from a backup may find one from anywhere."""
+
 TRANSITIONS: Mapping[tuple[MoveState, MoveEvent], tuple[MoveState, ...]] = {
     ("planned", MoveEvent.ROUTERS_ACKNOWLEDGED): ("announced",),
     ("announced", MoveEvent.TARGET_STAGED): ("copying",),
     ("copying", MoveEvent.DIGESTS_AGREED): ("sealed",),
     ("sealed", MoveEvent.FENCE_LOST): ("copying",),
-    ("sealed", MoveEvent.SOURCE_GRANTED): ("granted",),
+    **{(state, MoveEvent.SOURCE_GRANTED): ("granted",) for state in _BEFORE_THE_GRANT},
     ("granted", MoveEvent.TARGET_ACTIVATED): ("activated",),
     ("activated", MoveEvent.DIRECTORY_PUBLISHED): ("published",),
     ("published", MoveEvent.NEXT_PORTION): ("planned",),
@@ -74,7 +78,6 @@ TRANSITIONS: Mapping[tuple[MoveState, MoveEvent], tuple[MoveState, ...]] = {
     ("announced", MoveEvent.STOP_ORDERED): ("stopping",),
     ("copying", MoveEvent.STOP_ORDERED): ("stopping",),
     ("sealed", MoveEvent.STOP_ORDERED): ("stopping",),
-    ("stopping", MoveEvent.SOURCE_GRANTED): ("granted",),
     ("stopping", MoveEvent.UNITS_GIVEN_BACK): ("cancelled", "aborted", "quarantined"),
 }
 """Where more than one state may follow, the kind of the recorded stop says which."""

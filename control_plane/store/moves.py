@@ -136,24 +136,33 @@ async def steps_of(connection: AsyncConnection, move_id: str, *, limit: int) -> 
     )
 
 
-async def record_step(
-    connection: AsyncConnection, move: MoveRecord, *, step: str, duration_ms: float, facts: Mapping[str, Any] | None
-) -> None:
-    await connection.execute(
-        insert(move_steps).values(
-            move_id=move.id, at=func.now(), portion=move.portion, step=step, duration_ms=duration_ms, facts=facts
-        )
-    )
+async def record_steps(connection: AsyncConnection, move_id: str, steps: Sequence[MoveStep]) -> None:
+    rows = [
+        {
+            "move_id": move_id,
+            "at": step.at,
+            "portion": step.portion,
+            "step": step.step,
+            "duration_ms": step.duration_ms,
+            "facts": step.facts,
+        }
+        for step in steps
+    ]
+    await connection.execute(insert(move_steps), rows)
 
 
 async def advance(
     connection: AsyncConnection, move: MoveRecord, event: MoveEvent, recorded: Recorded | None = None
 ) -> MoveRecord | None:
-    """The move after the event; None, and nothing written, when it is no longer in the state that was seen."""
+    """The move after the event; None, and nothing written, when it is no longer in the state that was seen.
+
+    Nor when it is to be sealed and has been stopped meanwhile: either the stop comes first, or the grant.
+    """
     following = state_after(move.state, event, stop=move.stop)
     if following is None:
         raise ValueError(f"no move goes from {move.state} by {event}")
-    return await _written(connection, move, following, recorded or Recorded())
+    is_not_stopped = (moves.c.stop.is_(None),) if event is MoveEvent.DIGESTS_AGREED else ()
+    return await _written(connection, move, following, recorded or Recorded(), *is_not_stopped)
 
 
 async def note(connection: AsyncConnection, move: MoveRecord, recorded: Recorded) -> MoveRecord | None:
@@ -180,12 +189,16 @@ async def mark_cleaned(connection: AsyncConnection, move_id: str, cleaned: Seque
 
 
 async def _written(
-    connection: AsyncConnection, move: MoveRecord, following: MoveState, recorded: Recorded
+    connection: AsyncConnection,
+    move: MoveRecord,
+    following: MoveState,
+    recorded: Recorded,
+    *conditions: ColumnElement[bool],
 ) -> MoveRecord | None:
     ended: dict[str, Any] = {"ended_at": func.now()} if not _stays_open(following) else {}
     seen = (moves.c.id == move.id, moves.c.state == move.state, moves.c.portion == move.portion)
     values = {"state": following, "changed_at": func.now(), **ended, **(recorded.move or {})}
-    written = await connection.execute(update(moves).where(*seen).values(**values))
+    written = await connection.execute(update(moves).where(*seen, *conditions).values(**values))
     if written.rowcount != 1:
         return None
     of_move = move_units.c.move_id == move.id
@@ -240,7 +253,7 @@ async def _view(connection: AsyncConnection, order: MoveOrder) -> OrderView:
     )
 
 
-def _ended_isolations() -> Select[tuple[int]]:
+def _ended_isolations() -> Select[int]:
     """A wallet that went back to its slot left its isolated unit to nobody."""
     return select(isolations.c.unit).where(isolations.c.ended_at.is_not(None))
 

@@ -1,0 +1,59 @@
+"""S12: what a cell has given away long ago is deleted there, in small batches. Its tombstones stay for ever."""
+
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from contract.moves import UNITS_MAX, Cleaned, MoveReason
+from control_plane.mover import calls
+from control_plane.mover.asking import Cells, StepRefused
+from control_plane.moves.model import MovedUnit, MoveRecord
+from control_plane.moves.policy import MovePolicy
+from control_plane.store.database import Database
+from control_plane.store.moves import mark_cleaned, moves_to_clean
+from control_plane.tokens import utc_now
+
+log = structlog.get_logger()
+
+BATCHES_MAX: Final = 200
+"""Of one portion in one round; the rest follows in the next."""
+
+
+async def clean_up(database: Database, cells: Cells, policy: MovePolicy) -> None:
+    before = utc_now() - policy.retention
+    async with database.transaction() as connection:
+        due = await moves_to_clean(connection, before=before)
+    for move in due:
+        ripe = [unit.unit for unit in move.units if _is_ripe(unit, before)]
+        for units in _portions(ripe):
+            if await _clean(cells, move, units):
+                async with database.transaction() as connection:
+                    await mark_cleaned(connection, move.id, units)
+
+
+async def _clean(cells: Cells, move: MoveRecord, units: tuple[int, ...]) -> bool:
+    """Whether nothing is left. The cell itself makes sure that the units are still somebody else's."""
+    for _ in range(BATCHES_MAX):
+        answer = await cells.ask(move.from_cell, calls.clean(move, units))
+        if isinstance(answer, StepRefused) and answer.reason == MoveReason.UNIT_MUST_BE_MOVED:
+            return len(units) == 1 or await _clean_singly(cells, move, units)
+        if not isinstance(answer, Cleaned):
+            log.info("cell_must_clean", cell=move.from_cell, move=move.id, detail=answer.detail)
+            return False
+        if not answer.left:
+            return True
+    return False
+
+
+async def _clean_singly(cells: Cells, move: MoveRecord, units: tuple[int, ...]) -> bool:
+    """One of them has come back: its rows are in use again, and no longer this move's to delete."""
+    return all([await _clean(cells, move, (unit,)) for unit in units])
+
+
+def _is_ripe(unit: MovedUnit, before: datetime) -> bool:
+    return unit.tombstoned_at is not None and unit.cleaned_at is None and unit.tombstoned_at < before
+
+
+def _portions(units: list[int]) -> list[tuple[int, ...]]:
+    return [tuple(units[first : first + UNITS_MAX]) for first in range(0, len(units), UNITS_MAX)]

@@ -1,0 +1,25 @@
+"""What an operator may set about how moves are done, and the bounds that follow from the protocol."""
+
+from datetime import timedelta
+
+from contract.moves import FENCE_MAX_MS, UNITS_MAX
+from contract.values import value
+
+
+@value
+class MovePolicy:
+    portion_max: int = UNITS_MAX
+    """Empty units that are fenced and granted together."""
+    converged_ms: float = 100.0
+    """A pass of the copy that takes no longer may be followed by a fence."""
+    passes_max: int = 5
+    """Passes after the first copy; a unit that still does not converge stays where it is."""
+    stands_ms: int = FENCE_MAX_MS
+    lock_wait_ms: int = 300
+    setbacks_max: int = 8
+    """Attempts on one portion that may fail before the move is given up."""
+    clock_offset_max_ms: float = 100.0
+    is_synchrony_required: bool = False
+    """Whether a source or target whose commits wait for no standby is refused: a lost grant could revive an owner."""
+    retention: timedelta = timedelta(hours=72)
+    """How long the source keeps the rows of what it has given away."""

@@ -83,6 +83,13 @@ class CellProcess:
         self._tokens = vendor_tokens(audience=settings.audience)
         self._admins = admin_tokens(audience=settings.audience, control_plane_keys=usable_keys(jwks))
         self._admission = Admission()
+        self._cells = CellTokenVerifier(audience=settings.audience)
+        self._moves = Moves(
+            database_url,
+            cell_id=settings.id,
+            tokens=CellTokens(settings.id, self._key, audience=settings.audience),
+            crash_points=CrashPoints(settings.crash_file),
+        )
         self._lanes = self._build_lanes(database_url)
         self._queries = self._build_queries(database_url)
         self._control_plane = control_plane_client(
@@ -113,13 +120,6 @@ class CellProcess:
             duty_metrics=self._metrics,
         )
         self._units = UnitStore(database_url, cell_id=settings.id)
-        self._cells = CellTokenVerifier(audience=settings.audience)
-        self._moves = Moves(
-            database_url,
-            cell_id=settings.id,
-            tokens=CellTokens(settings.id, self._key, audience=settings.audience),
-            crash_points=CrashPoints(settings.crash_file),
-        )
         self._move_duties = MoveDuties(self._moves, database_url=database_url, metrics=self._metrics)
         self._loads = UnitLoads(database_url, cell_id=settings.id)
         self._is_stopping = False
@@ -192,6 +192,7 @@ class CellProcess:
             ),
             metrics=self._metrics,
             tracing=self._tracing,
+            on_moving=self._moves.look_for_grants,
         )
 
     def _build_queries(self, database_url: str) -> Queries:

@@ -7,7 +7,7 @@ all others. Knows the store only as a port and nothing of HTTP or rules.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -19,6 +19,7 @@ from cell.ledger.outcomes import Outcome, Rejected
 from cell.parking import PROBE_PERIOD_S, Parking
 from cell.ports import LedgerSession, StoreBusyError, StoreLostError
 from cell.telemetry import Metrics, Tracing
+from cell.waiting_rooms import LOOK_PERIOD_S, WAIT_MAX_S, WaitingRooms
 from contract.ids import WalletId
 from contract.problems import Problem
 from contract.reasons import Reason
@@ -37,12 +38,14 @@ class LaneLimits:
     queue_max: int
     patience_s: float
     """How long a command waits for a lost database before it is told so."""
+    moving_wait_s: float = WAIT_MAX_S
+    """How long a command waits for a unit that is moving before it is told so."""
 
 
 class _Waiting:
     """A command in the queue, and the caller behind it."""
 
-    __slots__ = ("answer", "command", "deadline_at_s", "link", "queued_at_s")
+    __slots__ = ("answer", "command", "deadline_at_s", "link", "moving", "queued_at_s")
 
     def __init__(
         self,
@@ -58,12 +61,21 @@ class _Waiting:
         self.answer = answer
         self.deadline_at_s = deadline_at_s
         self.queued_at_s = queued_at_s
+        self.moving: Rejected | None = None
+        """What it is told if its unit is still moving when it has waited for long enough."""
 
 
 class Lane:
     def __init__(
-        self, name: str, session: LedgerSession, limits: LaneLimits, metrics: Metrics, tracing: Tracing | None
+        self,
+        name: str,
+        session: LedgerSession,
+        limits: LaneLimits,
+        metrics: Metrics,
+        tracing: Tracing | None,
+        on_moving: Callable[[], None] | None = None,
     ) -> None:
+        """`on_moving` is told when a command meets a unit that moves."""
         self.name = name
         self.is_connected = False
         self._session = session
@@ -72,6 +84,8 @@ class Lane:
         self._tracing = tracing
         self._queue: deque[_Waiting] = deque()
         self._parking: Parking[_Waiting] = Parking(_wallets_of)
+        self._rooms: WaitingRooms[_Waiting] = WaitingRooms(_wallet_of, _is_answered)
+        self._on_moving = on_moving
         self._busy_in_a_row = 0
         self._in_flight: Sequence[_Waiting] = ()
         self._is_filled = asyncio.Event()
@@ -82,7 +96,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         now_s = loop.time()
-        if len(self._queue) + len(self._parking.aside) >= self._limits.queue_max:
+        if len(self._queue) + len(self._parking.aside) + len(self._rooms) >= self._limits.queue_max:
             answer.set_result(_OVERLOADED)
         elif self._lost_at_s is not None and now_s - self._lost_at_s > self._limits.patience_s:
             answer.set_result(_UNREACHABLE)
@@ -110,24 +124,29 @@ class Lane:
             await self._wait_for_work()
         if self._parking.is_due(asyncio.get_running_loop().time()):
             await self._look_at_parked()
+        if self._rooms.is_due(asyncio.get_running_loop().time()):
+            self._queue.extendleft(self._rooms.try_again(asyncio.get_running_loop().time()))
         await self._work()
 
     async def _wait_for_work(self) -> None:
         self._is_filled.clear()
-        if not self._parking.aside:
+        if not self._parking.aside and not self._rooms:
             self._is_idle.set()
             await self._is_filled.wait()
             self._is_idle.clear()
             return
         try:
-            await asyncio.wait_for(self._is_filled.wait(), PROBE_PERIOD_S)
+            await asyncio.wait_for(self._is_filled.wait(), LOOK_PERIOD_S if self._rooms else PROBE_PERIOD_S)
         except TimeoutError:
             return
 
     def sweep(self, now_s: float) -> None:
         """Answer those whose time is over: the queue's are dropped, a batch on its way is not touched."""
         is_lost = self._lost_at_s is not None
-        for waiting in (*self._queue, *self._parking.aside, *self._in_flight):
+        for waiting in self._rooms.waiting:
+            if now_s >= waiting.queued_at_s + self._limits.moving_wait_s and waiting.moving is not None:
+                _answer(waiting, waiting.moving)
+        for waiting in (*self._queue, *self._parking.aside, *self._rooms.waiting, *self._in_flight):
             if waiting.answer.done():
                 continue
             if now_s >= waiting.deadline_at_s:
@@ -139,12 +158,12 @@ class Lane:
         self._metrics.queue_depth(self.name, len(self._queue))
 
     async def drain(self) -> None:
-        while (self._queue or self._parking.aside or self._in_flight) and self.is_connected:
+        while (self._queue or self._parking.aside or self._rooms or self._in_flight) and self.is_connected:
             self._is_idle.clear()
             await self._is_idle.wait()
 
     async def close(self) -> None:
-        for waiting in (*self._queue, *self._parking.aside, *self._in_flight):
+        for waiting in (*self._queue, *self._parking.aside, *self._rooms.waiting, *self._in_flight):
             _answer(waiting, _UNREACHABLE)
         await self._session.close()
 
@@ -200,7 +219,7 @@ class Lane:
             if now_s >= waiting.deadline_at_s:
                 waiting.answer.set_result(_TOO_LATE)
                 continue
-            if not self._parking.takes(waiting):
+            if not self._parking.takes(waiting) and not self._rooms.takes(waiting):
                 batch.append(waiting)
         if batch:
             self._metrics.time_in_queue(now_s - batch[0].queued_at_s)
@@ -208,10 +227,27 @@ class Lane:
 
     def _resolve(self, batch: Iterable[_Waiting], outcomes: Iterable[Outcome]) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Rejected) and self._waits_for_its_unit(waiting, outcome):
+                continue
             if isinstance(outcome, Rejected) and outcome.cause is not None:
                 self._metrics.poisoned()
                 log.error("command poisoned its batch", cause=outcome.cause, **_named(waiting.command))
             _answer(waiting, outcome)
+            if self._rooms:
+                self._queue.extendleft(reversed(self._rooms.decided(waiting)))
+
+    def _waits_for_its_unit(self, waiting: _Waiting, outcome: Rejected) -> bool:
+        """Whether it was set aside: nothing was recorded, and in a moment it can be decided, here or elsewhere."""
+        if outcome.problem.reason is not Reason.WALLET_IS_MOVING or waiting.answer.done():
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= min(waiting.queued_at_s + self._limits.moving_wait_s, waiting.deadline_at_s):
+            return False
+        waiting.moving = outcome
+        self._rooms.admit((outcome.problem.facts or {}).get("unit", -1), waiting, now_s)
+        if self._on_moving is not None:
+            self._on_moving()
+        return True
 
     def _lose(self, batch: Sequence[_Waiting], error: StoreLostError) -> None:
         """What was sent may be committed: the same commands run again, in the same order, before all others."""
@@ -256,6 +292,14 @@ class Lane:
 
 def _wallets_of(waiting: _Waiting) -> tuple[WalletId, ...]:
     return footprint(waiting.command).wallet_ids
+
+
+def _wallet_of(waiting: _Waiting) -> WalletId:
+    return waiting.command.wallet_id
+
+
+def _is_answered(waiting: _Waiting) -> bool:
+    return waiting.answer.done()
 
 
 def _named(command: Command) -> dict[str, str]:

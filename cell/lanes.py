@@ -7,6 +7,7 @@ money). Knows the store only as a port and nothing of HTTP or rules.
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 from cell.lane import Lane, LaneLimits
@@ -32,11 +33,12 @@ class Lanes:
         openings: LaneLimits,
         metrics: Metrics,
         tracing: Tracing | None = None,
+        on_moving: Callable[[], None] | None = None,
     ) -> None:
         self._money = [
-            Lane(str(number), store.session(str(number)), money, metrics, tracing) for number in range(lanes)
+            Lane(str(number), store.session(str(number)), money, metrics, tracing, on_moving) for number in range(lanes)
         ]
-        self._openings = Lane("openings", store.session("openings"), openings, metrics, tracing)
+        self._openings = Lane("openings", store.session("openings"), openings, metrics, tracing, on_moving)
         self._lanes = [*self._money, self._openings]
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -4,6 +4,7 @@ A grant is believed when the source confirms it. Where the source does not answe
 believed too: it is what is left when the source is gone for good. Knows no SQL and no HTTP.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from cell.cell_tokens import CellTokens
 from cell.crash_points import CrashPoints
 from cell.peer_grants import NotGranted, PeerGrants, Silence
+from cell.ports import StoreLostError
 from cell.store.moves.arrivals import Arrivals
 from cell.store.moves.deletion import Deletion
 from cell.store.moves.departures import Departures
@@ -24,6 +26,9 @@ from contract.moves import Grant, Grants, MoveReason, UnitsNow
 UNASKED_MAX: Final = 8
 """Of many units granted together so many are confirmed one by one: they were granted in one transaction."""
 
+LOOK_PAUSE_S: Final = 0.1
+"""Between looks for grants at the commands' instigation, however many of them wait."""
+
 log = structlog.get_logger()
 
 
@@ -31,6 +36,7 @@ class Moves:
     def __init__(self, database_url: str, *, cell_id: str, tokens: CellTokens, crash_points: CrashPoints) -> None:
         self._sessions = Sessions(database_url)
         self._peers = PeerGrants(tokens)
+        self._looking: asyncio.Task[None] | None = None
         self.crash_points = crash_points
         self.departures = Departures(self._sessions)
         self.arrivals = Arrivals(self._sessions)
@@ -39,7 +45,22 @@ class Moves:
         self.deletion = Deletion(self._sessions)
         self.isolation = Isolation(self._sessions, cell_id=cell_id)
 
+    def look_for_grants(self) -> None:
+        """A command has met a unit that moves: if it was sealed here, its grant may stand at the source by now."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_for_grants())
+
+    async def _look_for_grants(self) -> None:
+        try:
+            await self.pull(older_s=0)
+        except StoreLostError as error:
+            log.warning("grants cannot be looked for", error=str(error))
+        await asyncio.sleep(LOOK_PAUSE_S)
+
     async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         await self._peers.close()
         await self._sessions.close()
 

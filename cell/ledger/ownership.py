@@ -27,7 +27,7 @@ def refuse_absent(wallet_id: WalletId, state: UnitState | None, exile: Exile | N
 def refuse_write(unit: Unit, state: UnitState | None) -> Problem:
     """Why a wallet of this unit takes no command now, its row being frozen or its slot not active here."""
     match state.state if state is not None else None:
-        case "fenced" | "active":
+        case "fenced" | "active" | "staged":  # a staged unit is ours as soon as its grant is here
             return Problem(
                 reason=Reason.WALLET_IS_MOVING,
                 detail="The wallet is on its way to another cell; the same request succeeds in a moment.",

@@ -21,7 +21,7 @@ def lower(databases: CellDatabases) -> Iterator[RunningCell]:
     """Owns the lower half of the slots; knows nothing of the rest."""
     database = databases.copy()
     database.sql("DELETE FROM unit_state WHERE unit >= %s", MIDDLE)
-    with running_cell(database) as cell:
+    with running_cell(database, moving_wait_s=0) as cell:
         yield cell
 
 
@@ -169,7 +169,7 @@ def test_an_exile_is_told_even_where_its_slot_has_moved(upper: RunningCell, at_u
         ("granted", "wallet_must_be_owned_by_this_cell", "wallet_must_be_owned_by_this_cell"),
         ("moved", "wallet_must_be_owned_by_this_cell", "wallet_must_be_owned_by_this_cell"),
         ("staging", "wallet_must_be_owned_by_this_cell", "wallet_must_be_owned_by_this_cell"),
-        ("staged", "wallet_must_be_owned_by_this_cell", "wallet_must_be_owned_by_this_cell"),
+        ("staged", "wallet_is_moving", "wallet_is_moving"),
     ],
 )
 def test_a_wallet_on_its_way(lower: RunningCell, at_lower: Vendor, state: str, writes: str, reads: str | None) -> None:

@@ -261,7 +261,7 @@ class Elsewhere:
         Elsewhere(state="granted", code="wallet_must_be_owned_by_this_cell"),
         Elsewhere(state="moved", code="wallet_must_be_owned_by_this_cell"),
         Elsewhere(state="staging", code="wallet_must_be_owned_by_this_cell"),
-        Elsewhere(state="staged", code="wallet_must_be_owned_by_this_cell"),
+        Elsewhere(state="staged", code="wallet_is_moving"),
     ],
     ids=lambda case: str(case.state),
 )

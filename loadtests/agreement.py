@@ -37,11 +37,13 @@ def compared(document: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Com
     """Every ratio that both runs have.
 
     Raises:
-        RunsMustCompareError: they have none in common, or are documents of different forms.
+        RunsMustCompareError: they have none in common, a check of a run failed, or their forms differ.
 
     """
     if document.get("form") != other.get("form"):
         raise RunsMustCompareError(f"one run is of form {document.get('form')}, the other of form {other.get('form')}")
+    if not (document["passed"] and other["passed"]):
+        raise RunsMustCompareError("a check of one of the runs failed: its figures are none")
     common = [name for name in document["ratios"] if name in other["ratios"]]
     if not common:
         raise RunsMustCompareError("the runs have no ratio in common")

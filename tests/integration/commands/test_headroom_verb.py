@@ -113,6 +113,8 @@ def test_without_the_library_there_is_a_plan_and_a_word_on_how_to_get_it(tmp_pat
         (("--tps", "8000", "--limit", "5", "--certificate", "x"), "not both"),
         (("--tps", "8000", "--utilisation", "0"), "utilisation"),
         (("--tps", "8000", "--limit", "1e-300"), "comes out"),
+        (("--tps", "8000", "--limit", "-5"), "limit_per_s"),
+        (("--tps", "8000", "--router-limit", "-5"), "process_per_s"),
         ((), "--tps"),
     ],
 )

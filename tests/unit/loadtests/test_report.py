@@ -47,6 +47,7 @@ def document(*figures: Figure, **changed: Any) -> dict[str, Any]:
         "ratios": ratios(by_id),
         "targets": judge(by_id, is_sound=True),
         "checks": [],
+        "passed": True,
         **changed,
     }
 
@@ -154,8 +155,8 @@ def test_runs_agree_within_their_bound_whichever_is_first(ratio: float, other: f
     assert DIFFERENCE_MAX == 0.15
 
 
-def test_runs_without_a_common_ratio_cannot_agree() -> None:
-    for other in (document(figure("a", 1.0)), hot_run() | {"form": FORM + 1}):
+def test_runs_without_a_common_ratio_or_with_a_failed_check_cannot_agree() -> None:
+    for other in (document(figure("a", 1.0)), hot_run() | {"form": FORM + 1}, hot_run() | {"passed": False}):
         with pytest.raises(RunsMustCompareError):
             compared(hot_run(), other)
 

@@ -16,7 +16,7 @@ WIDTH_IN, LINE_IN, PANEL_IN = 9.0, 0.3, 0.9
 """Of a picture; of a bar; and what a panel has around its bars."""
 QUANTILE_COLOURS = {"p50": OURS, "p90": OURS, "p99": WARM, "p99_9": BAD}
 SMALL = 8
-PEER_NAMES = {peer.name for peer in PEERS}
+PEER_NAMES = {*(peer.name for peer in PEERS), "tigerbeetle"}
 Document = Mapping[str, Any]
 
 

@@ -15,11 +15,15 @@ from rich.console import Console
 
 from cellwallet.local.binaries import PostgresMustBeInstalledError
 from cellwallet.local.postgres import PostgresMustStartError
+from cellwallet.local.standby import StandbyMustFollowError
 from cellwallet.plots import PlotsMustBeInstalledError
 from loadtests.benchmarks.starts import PlatformMustRunError
 from loadtests.calm import NOISE_MAX_CORES, busy_cores
 from loadtests.cell_under_test import CellMustStartError
 from loadtests.generator import SendersMustReturnError
+from loadtests.grown_cells import DiskMustHaveRoomError, GrownCellMustBeMadeError
+from loadtests.growth import PatternMustBePlainError
+from loadtests.guests import GuestMustSettleError
 from loadtests.machine import ROOT
 from loadtests.peers import PgbenchMustRunError
 from loadtests.pictures import draw_pictures
@@ -48,6 +52,11 @@ _FAILURES = (
     SendersMustReturnError,
     RouterMustStartError,
     PlatformMustRunError,
+    StandbyMustFollowError,
+    GuestMustSettleError,
+    DiskMustHaveRoomError,
+    GrownCellMustBeMadeError,
+    PatternMustBePlainError,
     OSError,
 )
 

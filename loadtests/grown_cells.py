@@ -46,8 +46,8 @@ class DiskMustHaveRoomError(Exception):
     """A grown cell does not fit on the disk."""
 
 
-class PatternMustBePostedError(Exception):
-    """The wallet that all others are made like could not be opened or posted to."""
+class GrownCellMustBeMadeError(Exception):
+    """The wallet that all others are made like could not be posted to, or the finished cell could not be copied."""
 
 
 @value
@@ -101,7 +101,8 @@ def grown_cell(
     else:
         _grow(growth, owners, folder, settings=settings, lanes=lanes, generator=generator, told=told)
         _keep(folder, kept)
-    os.sync()  # so that no figure pays for writing this down
+    if settings.is_durable:
+        _write_down(folder)
     cluster = Cluster(folder / "postgres", settings=settings)
     try:
         cluster.start()
@@ -171,7 +172,9 @@ def _post_pattern(cell: CellUnderTest, generator: Generator, *, overdraft_limit:
         pace = Pace(duration_s=PATTERN_TIMEOUT_S, concurrency=1, count_max=count)
         tally = generator.run(Load(targets=cell.targets, asks=asks, pace=pace))
         if tally.accepted != count:
-            raise PatternMustBePostedError(f"{tally.accepted} of {count}: {tally.statuses} {tally.samples}")
+            raise GrownCellMustBeMadeError(
+                f"the pattern: {tally.accepted} of {count}: {tally.statuses} {tally.samples}"
+            )
 
 
 def _keep(folder: Path, kept: Path) -> None:
@@ -187,8 +190,19 @@ def _keep(folder: Path, kept: Path) -> None:
     draft.rename(kept)
 
 
+def _write_down(folder: Path) -> None:
+    """So that no figure pays for it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+
 def _copy(source: Path, target: Path) -> None:
     """With owners and modes, and without a second copy on disks that can share."""
     target.parent.mkdir(parents=True, exist_ok=True)
     command = ["cp", "--archive", "--reflink=auto", str(source), str(target)]
-    subprocess.run(command, check=True)  # noqa: S603 - our own words, the system's cp
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if answer.returncode != 0:
+        raise GrownCellMustBeMadeError(f"{source} could not be copied to {target}\n{answer.stderr}")

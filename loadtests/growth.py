@@ -56,8 +56,10 @@ FROM (
     FROM (
         SELECT g.wallet_id, g.opened_at, g.hash AS previous, clock_timestamp() AS posted_at, g.amount,
                g.balance + g.amount AS balance,
-               CASE p.kind WHEN 'opened' THEN g.wallet_id ELSE uuidv7() END AS transaction_id,
-               uuid_send(gen_random_uuid()) AS salt, p.*
+               CASE p.kind WHEN 'opened' THEN g.wallet_id ELSE
+                   (lpad(to_hex({seq}), 8, '0') || '-0000-7000-8000-' || right(g.wallet_id::text, 12))::uuid
+               END AS transaction_id,
+               substring(sha256(uuid_send(g.wallet_id) || int8send({seq})) FOR 16) AS salt, p.*
         FROM (
             SELECT wallet_id, opened_at, hash, balance,
                    {sign} * (100 + ((uuid_hash(wallet_id) & 8191) + {seq} * 37) % 900)::bigint AS amount
@@ -70,6 +72,7 @@ FROM (
     ) written
 ) closed
 """
+"""Ids ascend as those of version 7 do. They and the salts are computed: chance costs more than all the rest."""
 
 ENTRIES: LiteralString = """
 INSERT INTO entries (wallet_id, posted_at, seq, kind, amount, held_delta, balance_after, held_after,

@@ -25,7 +25,7 @@ class Scale:
     grown_entries_each: int
     """Of each wallet of the cell with a long past."""
     grown_warm_s: float
-    """How long the large and the small cell are posted to before they are compared."""
+    """How long the large and the small cell are posted to before each measurement of them."""
     memory_s: float = 600.0
     """How long memory is watched under load."""
     concurrency: int = 128

@@ -2,6 +2,7 @@
 the cell's own audit when they are wrong.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from psycopg.rows import dict_row
 
 from cellwallet.local.postgres import THROWAWAY
 from contract.ids import WalletId
-from loadtests import grown_cells, growth
+from loadtests import bench, grown_cells, growth
 from loadtests.checks import check_audit, check_chains, check_conservation
 from loadtests.generator import Generator, generator
 from loadtests.grown_cells import PATTERN_OWNER, DiskMustHaveRoomError, GrownCell, Growth, grown_cell, kept_folder
@@ -22,6 +23,7 @@ SMALL = Growth(wallets=7, entries_each=5, overdraft_limit=1_000_000)
 OWN = {"wallet_id", "posted_at", "opened_at", "transaction_id", "unit", "owner_ref", "hash", "head_hash", "salt", "xid"}
 AMOUNTS = {"amount", "delta", "balance", "balance_after", "requested_amount", "sealed"}
 """What differs from wallet to wallet; everything else is the pattern's."""
+BENCH = ("--quick", "--wallets", "20", "--seconds", "0.2")
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +167,31 @@ def test_a_full_disk_is_told_before_anything_is_begun(
     ):
         pytest.fail("there was no room")
     assert not (tmp_path / "cell").exists()
+
+
+def test_a_long_past_is_measured_in_turn_with_a_fresh_cell_and_audited(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert bench.main([*BENCH, "--only", "P6", "--out", str(out)]) == 0, out.read_text()
+    document = json.loads(out.read_text())
+    assert set(document["targets"]) == {"P6"}
+    assert set(document["figures"]) == {"growth.small.peak", "growth.grown.peak"}
+    assert document["settings"]["grown_entries"] == 2_000
+    (one,) = document["figures"]["growth.grown.peak"]["rounds"]
+    assert "a checkpoint of 200 wallets" in one["notes"][-1]
+    (audit,) = [check for check in document["checks"] if check["name"] == "full audit of the grown cell"]
+    assert audit["passed"]
+    assert "201 wallets" in audit["detail"]
+
+
+def test_without_room_the_target_is_absent_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(grown_cells, "BYTES_PER_ENTRY", 10**15)
+    out = tmp_path / "bench.json"
+    assert bench.main([*BENCH, "--only", "P6", "--out", str(out)]) == 2
+    assert not out.exists()
+    assert "make room" in capsys.readouterr().err
+    assert bench.main([*BENCH, "--only", "P3,P6", "--out", str(out)]) == 0
+    document = json.loads(out.read_text())
+    assert set(document["targets"]) == {"P3"}
+    assert any(line.startswith("P6 was not measured") for line in document["absent"])

@@ -18,6 +18,7 @@ from cell.patience import within
 from cell.ports import StoreLostError
 from cell.store import reads
 from cell.store.database_url import sqlalchemy_url
+from cell.store.plans import BY_INDEX
 from cell.store.reads import EntryFilter, StoredEntry
 from cell.store.wallet_reader import Sighting, StoredWallet, WalletReader
 from contract.ids import TransactionId, VendorId, WalletId
@@ -76,7 +77,7 @@ class Queries:
                 "application_name": "cell-read",
                 "connect_timeout": connect_timeout_s,
                 "tcp_user_timeout": tcp_user_timeout_ms,
-                "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_ms}",
+                "options": f"{BY_INDEX} -c timezone=UTC -c statement_timeout={statement_timeout_ms}",
             },
         )
 

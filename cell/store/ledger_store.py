@@ -22,6 +22,7 @@ from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
 from cell.store import arrays, promises
 from cell.store.pipeline import Pipeline
+from cell.store.plans import BY_INDEX
 from cell.store.statements import (
     CLOCK,
     INSERT_ACCOUNT_DELTAS,
@@ -75,7 +76,7 @@ class PostgresLedger:
     def session(self, name: str) -> "PostgresSession":
         options = (
             f"-c application_name=cell-write:{name} -c synchronous_commit=on "
-            f"-c plan_cache_mode=force_generic_plan -c timezone=UTC "
+            f"-c plan_cache_mode=force_generic_plan {BY_INDEX} -c timezone=UTC "
             f"-c idle_in_transaction_session_timeout={self._idle_timeout_ms} "
             f"-c default_transaction_isolation=read\\ committed"
         )

@@ -9,6 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
+from cell.store.plans import BY_INDEX
+
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 10_000
 
@@ -19,7 +21,7 @@ class OwnConnection:
     def __init__(self, database_url: str, *, name: str) -> None:
         self._database_url = database_url
         self._options = (
-            f"-c application_name={name} -c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c application_name={name} {BY_INDEX} -c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "
             f"-c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}"
         )
         self._connection: AsyncConnection[Any] | None = None

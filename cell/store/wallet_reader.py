@@ -16,6 +16,7 @@ from cell.ledger.model import Exile, UnitState
 from cell.ports import StoreLostError
 from cell.store import arrays
 from cell.store.pipeline import Pipeline
+from cell.store.plans import BY_INDEX
 from contract.ids import WalletId
 from contract.slots import Unit, slot_of
 from contract.values import value
@@ -78,7 +79,10 @@ class WalletReader:
         tcp_user_timeout_ms: int,
     ) -> None:
         self._database_url = database_url
-        self._options = f"-c application_name=cell-read -c timezone=UTC -c statement_timeout={statement_timeout_ms}"
+        self._options = (
+            f"-c application_name=cell-read -c plan_cache_mode=force_generic_plan {BY_INDEX} "
+            f"-c timezone=UTC -c statement_timeout={statement_timeout_ms}"
+        )
         self._connect_arguments: dict[str, Any] = {
             "connect_timeout": connect_timeout_s,
             "tcp_user_timeout": tcp_user_timeout_ms,

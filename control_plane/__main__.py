@@ -1,16 +1,17 @@
 """`python -m control_plane serve | mover | migrate`: reads the environment once and starts what was asked for."""
 
-import asyncio
 import signal
 import sys
+from collections.abc import Callable
 
 import structlog
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from control_plane.app import build
 from control_plane.keys import KeyMustBeUsableError
 from control_plane.logs import configure_logs
-from control_plane.mover.process import build_mover, work_until_told
+from control_plane.mover.process import build_mover
 from control_plane.serving import Server
 from control_plane.settings import PREFIX, Settings
 from control_plane.store.migrate import migrate, role_of
@@ -42,25 +43,21 @@ def _migrate(settings: Settings) -> int:
 
 
 def _move(settings: Settings) -> int:
-    try:
-        worker = build_mover(settings)
-    except KeyMustBeUsableError as error:
-        log.critical("key_must_be_usable", error=str(error))
-        return 1
-    log.info("mover_starting")
-    asyncio.run(work_until_told(worker))
-    log.info("mover_stopped")
-    return 0
+    return _run(build_mover, settings, port=settings.mover_port)
 
 
 def _serve(settings: Settings) -> int:
+    return _run(build, settings, port=settings.port)
+
+
+def _run(build_app: Callable[[Settings], FastAPI], settings: Settings, *, port: int) -> int:
     try:
-        app = build(settings)
+        app = build_app(settings)
     except KeyMustBeUsableError as error:
         log.critical("key_must_be_usable", error=str(error))
         return 1
-    server = Server(app, host=settings.host, port=settings.port)
-    log.info("starting", host=settings.host, port=settings.port)
+    server = Server(app, host=settings.host, port=port)
+    log.info("starting", host=settings.host, port=port)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: None)  # uvicorn stops on them, then raises them again: the end stays a clean one
     server.run()

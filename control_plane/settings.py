@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """How many cells an empty fleet waits for before they share all slots; three lose a third when one fails."""
 
     # How units are moved: `mover` only
+    mover_port: Annotated[int, Field(ge=0, le=65_535)] = 8091
+    """TCP port of the mover's health and metrics."""
     moves_per_cell_max: Annotated[int, Field(ge=1, le=16)] = MOVES_PER_CELL_MAX
     """How many moves may touch one cell at the same time; each costs its wallets a little of its CPU."""
     move_rows_per_page: Annotated[int, Field(ge=1, le=50_000)] = 5_000

@@ -31,10 +31,12 @@ from contract.scopes import Scope
 from contract.values import value
 
 ROUTER, HAPROXY, CONTROL_PLANE_SERVICE, DIRECTORY = "router", "haproxy", "control-plane", "directory"
+MOVER = "mover"
 CONTROL_PLANE_DATABASE = f"{CONTROL_PLANE_SERVICE}-postgres"
 
 # Requests enter at the router: whoever is nearer to the entrance stops first, so that nobody asks for who is gone.
-HAPROXY_RANK, ROUTER_RANK, CELL_RANK, CONTROL_PLANE_RANK = 0, 1, 2, 3
+# The mover leaves first: it finishes what it has fenced.
+MOVER_RANK, HAPROXY_RANK, ROUTER_RANK, CELL_RANK, CONTROL_PLANE_RANK = 0, 1, 2, 3, 4
 
 HAPROXY_PATIENCE_S = 6.0
 """Requests have a deadline of 5 s if they name none; connections that only idle would keep it for longer."""
@@ -82,6 +84,7 @@ class Blueprint:
         self._agent_port = self._router_port if haproxy is None else ports.claim(f"{ROUTER}-agent")
         self._router_admin_port = ports.claim(f"{ROUTER}-admin")
         self._control_plane_port = ports.claim(CONTROL_PLANE_SERVICE)
+        self._mover_port = ports.claim(MOVER)
         self._router_token = keys.machine_token(f"router:{ROUTER}", (Scope.FLEET_READ,))
 
     # Where things are.
@@ -168,6 +171,15 @@ class Blueprint:
                 needs=(migration,),
                 stop_rank=CONTROL_PLANE_RANK,
             ),
+            Service(
+                name=MOVER,
+                command=module_command("control_plane", "mover"),
+                environment=environment,
+                log=self._folder.log(MOVER),
+                ready_url=f"{_url(self._mover_port)}/readyz",
+                needs=(migration,),
+                stop_rank=MOVER_RANK,
+            ),
         ]
 
     def _router_parts(self) -> list[Part]:
@@ -236,6 +248,7 @@ class Blueprint:
             "CONTROL_PLANE_SIGNING_KEY_ID": CONTROL_PLANE_KEY_ID,
             "CONTROL_PLANE_ISSUER_JWKS_FILE": str(self._keys.issuer_jwks_file),
             "CONTROL_PLANE_FIRST_CELLS": str(first_cells),
+            "CONTROL_PLANE_MOVER_PORT": str(self._mover_port),
             "CONTROL_PLANE_WEBHOOKS_MAY_BE_LOCAL": "true",
         }
 

@@ -14,6 +14,7 @@ from contract.reasons import MEANINGS, Reason
 from contract.scopes import Scope
 from contract.signing import canonical_json
 from contract.values import value
+from control_plane.api.move_reasons import MOVE_MEANINGS, MoveProblem
 from control_plane.api.reasons import PLATFORM_MEANINGS, PlatformReason
 from control_plane.store.database import DatabaseMustBeReadyError
 
@@ -26,7 +27,7 @@ ERRORS_SHOWN_MAX = 20
 class Refusal:
     """A "no" before it is written down; like `contract.problems.Problem`, with the platform's own reasons too."""
 
-    reason: Reason | PlatformReason
+    reason: Reason | PlatformReason | MoveProblem
     detail: str
     qualifier: str | None = None
     facts: Mapping[str, Any] | None = None
@@ -39,6 +40,8 @@ def problem(request: Request, refusal: Refusal, headers: Mapping[str, str] | Non
 def problem_response(refusal: Refusal, *, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
     if isinstance(refusal.reason, Reason):
         meaning, code = MEANINGS[refusal.reason], refusal.reason.code(refusal.qualifier)
+    elif isinstance(refusal.reason, MoveProblem):
+        meaning, code = MOVE_MEANINGS[refusal.reason], refusal.reason.value
     else:
         meaning, code = PLATFORM_MEANINGS[refusal.reason], refusal.reason.value
     document = {

@@ -16,8 +16,8 @@ from control_plane.mover.calls import Call, Rows
 from control_plane.tokens import Tokens, utc_now
 
 CONNECT_S = 1.0
-ANSWER_MAX_BYTES = 67_108_864
-"""A page of rows is far below; the state of a unit with a hundred thousand open holds still fits."""
+ANSWER_MAX_BYTES = 268_435_456
+"""What a cell takes at once, at most: a page of rows is far below, the state of a large unit still fits."""
 ROWS_HEADER = "X-Rows"
 CONNECTIONS_MAX = 64
 

@@ -19,6 +19,7 @@ from control_plane.fleet.model import Unreachable
 from control_plane.mover.acts import Acts, Clock
 from control_plane.mover.copying import Copied, Failure, Sleep
 from control_plane.mover.log import Grounds, MoveLog, NotPublished
+from control_plane.mover.metrics import MoverMetrics
 from control_plane.mover.setbacks import Again, Quarantine, WaitFor, told, verdict_on
 from control_plane.moves import steps
 from control_plane.moves.deciding import next_step
@@ -49,6 +50,7 @@ class MoveRun:
         moves: MoveLog,
         policy: MovePolicy,
         crash_points: CrashPoints,
+        metrics: MoverMetrics,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
@@ -56,6 +58,7 @@ class MoveRun:
         self._moves = moves
         self._policy = policy
         self._crash_points = crash_points
+        self._metrics = metrics
         self._clock = clock
         self._sleep = sleep
         self._hand = InHand()
@@ -94,6 +97,7 @@ class MoveRun:
         if not isinstance(step, steps.Look | steps.Wait | steps.Advance | steps.AwaitRouters):
             self._note(move, step, at, started)
         if following is not None and not following.is_open:
+            self._metrics.ended.labels(state=following.state).inc()
             await self._tell(following)
         return following
 
@@ -119,7 +123,7 @@ class MoveRun:
             case steps.AwaitRouters():
                 return await self._await_routers(move)
             case steps.Stage():
-                return await self._ask(move, await self._acts.stage(move), "move.staged")
+                return await self._stage(move)
             case steps.CopyPass():
                 return await self._copy(move, step)
             case steps.TakeFence():
@@ -193,6 +197,15 @@ class MoveRun:
             waited_s += ROUTERS_POLL_S
         return move
 
+    async def _stage(self, move: MoveRecord) -> MoveRecord | None:
+        answer = await self._acts.stage(move)
+        if not isinstance(answer, UnitsNow):
+            return await self._failed(move, answer)
+        self._crash_points.reach("move.staged")
+        self._hand = replace(self._hand, is_staged=True, is_given_back=False)
+        self._source = self._target = None
+        return move
+
     async def _copy(self, move: MoveRecord, step: steps.CopyPass) -> MoveRecord | None:
         self._is_interrupted = False
         copied = await self._acts.copy(
@@ -264,6 +277,8 @@ class MoveRun:
         if late:
             return await self._failed(move, Unreachable(detail=f"unit {late[0]} does not serve in {move.to_cell} yet"))
         pause_ms = None if self._started is None else (perf_counter() - self._started) * 1000
+        if pause_ms is not None:
+            self._metrics.pause.observe(pause_ms / 1000)
         return await self._advanced(move, MoveEvent.TARGET_ACTIVATED, Recorded(all_in_hand={"pause_ms": pause_ms}))
 
     async def _tombstone(self, move: MoveRecord) -> MoveRecord | None:
@@ -271,6 +286,7 @@ class MoveRun:
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
         self._crash_points.reach("move.tombstoned")
+        self._metrics.units.inc(len(move.in_hand))
         facts = {"result": "moved", "tombstoned_at": self._clock()}
         self._begin_again()
         return await self._moves.note(move, Recorded(all_in_hand=facts, move={"reason": None, "detail": None}))
@@ -286,14 +302,17 @@ class MoveRun:
 
     async def _discard(self, move: MoveRecord) -> MoveRecord | None:
         answer = await self._acts.discard(move)
-        self._hand = replace(self._hand, must_discard=False, discards=self._hand.discards + 1, passes=())
-        return await self._ask(move, answer, "move.discarded")
-
-    async def _ask(self, move: MoveRecord, answer: UnitsNow | Failure, point: str) -> MoveRecord | None:
-        """Of steps after which both cells are looked at again."""
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach(point)
+        self._crash_points.reach("move.discarded")
+        self._hand = replace(
+            self._hand,
+            is_staged=False,
+            is_given_back=True,
+            must_discard=False,
+            discards=self._hand.discards + 1,
+            passes=(),
+        )
         self._source = self._target = None
         return move
 
@@ -316,6 +335,8 @@ class MoveRun:
         return following
 
     async def _count(self, move: MoveRecord, copied: Copied) -> MoveRecord | None:
+        self._metrics.rows.inc(copied.rows)
+        self._metrics.bytes.inc(copied.bytes)
         facts = {
             "copied_rows": move.copied_rows + copied.rows,
             "copied_bytes": move.copied_bytes + copied.bytes,
@@ -334,6 +355,7 @@ class MoveRun:
 
     async def _failed(self, move: MoveRecord, failure: Failure) -> MoveRecord | None:
         """What a cell did not do: looked into again, given up, or waited for. No fence is left standing for it."""
+        self._metrics.setbacks.inc()
         log.info("cell_failed", move=move.id, state=move.state, failure=told(failure))
         if self._hand.fences and move.state not in PAST_SEALED:
             await self._acts.unfence(move)

@@ -83,5 +83,6 @@ def _set_back(failure: StepRefused, hand: InHand, now: datetime, chance: float) 
         wait_s = min(BACKOFF_MAX_S, BACKOFF_S * 2**hand.setbacks) * (0.5 + chance)
         not_before = now + timedelta(seconds=wait_s)
     after = hand.set_back(told(failure), not_before=not_before)
-    wants_nothing_old = failure.reason in {MoveReason.ROWS_MUST_FOLD, MoveReason.UNIT_MUST_BE_STAGING}
-    return replace(after, must_discard=after.must_discard or wants_nothing_old)
+    if failure.reason == MoveReason.ROWS_MUST_FOLD:
+        return replace(after, must_discard=True)
+    return replace(after, is_staged=after.is_staged and failure.reason != MoveReason.UNIT_MUST_BE_STAGING)

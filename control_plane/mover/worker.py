@@ -19,6 +19,7 @@ from control_plane.mover.cleaning import clean_up
 from control_plane.mover.copying import Copier, CopyPace
 from control_plane.mover.isolating import settle_isolations
 from control_plane.mover.log import RecordedMoves
+from control_plane.mover.metrics import MoverMetrics
 from control_plane.mover.run import MoveRun
 from control_plane.moves.model import MoveRecord
 from control_plane.moves.policy import MovePolicy
@@ -47,7 +48,9 @@ class MoverParts:
     policy: MovePolicy
     pace: CopyPace
     crash_points: CrashPoints
+    metrics: MoverMetrics
     places: int
+    """Moves that may touch one cell at the same time."""
 
 
 class Worker:
@@ -56,6 +59,8 @@ class Worker:
         self._runs: dict[str, tuple[MoveRecord, MoveRun, asyncio.Task[None]]] = {}
         self._is_ending = False
         self._cleaned_at = -CLEAN_PERIOD_S
+        self.looked_at: float | None = None
+        """When the database last answered, by the monotonic clock."""
 
     async def run(self) -> None:
         """For ever. This loop is the boundary of its process: whatever a round raises is told, and the next follows."""
@@ -70,15 +75,12 @@ class Worker:
                 await watching
             await self._end()
 
-    async def close(self) -> None:
-        await self._parts.cells.close()
-        await self._parts.database.close()
-
     async def _round(self) -> None:
         try:
             async with self._parts.database.transaction() as connection:
                 self._parts.cells.know(await cells_in_order(connection))
                 moves = await open_moves(connection)
+            self.looked_at = monotonic()
             self._interrupt_stopped(moves)
             self._take_up(moves)
             await settle_isolations(self._parts.database, self._parts.cells)
@@ -102,6 +104,8 @@ class Worker:
                 run = self._new_run()
                 task = asyncio.create_task(self._carry_out(move, run), name=f"move {move.id}")
                 self._runs[move.id] = (move, run, task)
+        self._parts.metrics.running.set(len(self._runs))
+        self._parts.metrics.open.set(len(moves))
 
     def _touching(self, cell: CellId) -> int:
         return sum(cell in _cells(move) for move, _, _ in self._runs.values())
@@ -114,6 +118,7 @@ class Worker:
             moves=parts.moves,
             policy=parts.policy,
             crash_points=parts.crash_points,
+            metrics=parts.metrics,
             clock=utc_now,
             sleep=asyncio.sleep,
         )

@@ -140,7 +140,7 @@ def _staging(move: MoveRecord, hand: InHand, target: CellSeen) -> Step | None:
     states = {target.units[unit.unit].state for unit in move.in_hand}
     if hand.must_discard and states & _COMING:
         return Discard()
-    return None if states <= _COMING else Stage()
+    return None if hand.is_staged and states <= _COMING else Stage()
 
 
 def _copying(move: MoveRecord, hand: InHand, around: Surroundings, policy: MovePolicy, now: datetime) -> Step:
@@ -242,7 +242,7 @@ def _giving_back(move: MoveRecord, hand: InHand, around: Surroundings) -> Step:
         return ReadGrants()
     if any(around.source.units[unit.unit].state == "fenced" for unit in move.in_hand):
         return TakeFenceDown()
-    if any(around.target.units[unit.unit].state in _COMING for unit in move.in_hand):
+    if not hand.is_given_back and any(around.target.units[unit.unit].state in _COMING for unit in move.in_hand):
         return Discard()
     if move.announced_version is not None:
         return Withdraw()

@@ -40,6 +40,10 @@ class InHand:
     """The source's word, once it is known."""
     is_given_elsewhere: bool = False
     """The source has granted, but not in this move: nothing of ours may go forward."""
+    is_staged: bool = False
+    """The target has said that it takes the rows of this move; being said so again costs nothing."""
+    is_given_back: bool = False
+    """The target has forgotten what was staged, though its rows may still be going."""
     must_discard: bool = False
     """The target wants what it has staged wiped before it takes anything more."""
     discards: int = 0

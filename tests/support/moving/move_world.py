@@ -12,6 +12,7 @@ from contract.ids import CellId
 from control_plane.crash_points import CrashPoints
 from control_plane.mover.acts import Acts
 from control_plane.mover.copying import Copier, CopyPace
+from control_plane.mover.metrics import MoverMetrics
 from control_plane.mover.run import MoveRun
 from control_plane.moves.model import MovedUnit, MoveRecord
 from control_plane.moves.policy import MovePolicy
@@ -113,6 +114,7 @@ class MoveWorld:
             moves=self.moves,
             policy=self.policy,
             crash_points=CrashPoints(None),
+            metrics=MoverMetrics(),
             clock=self.clock,
             sleep=self.sleep,
         )

@@ -88,6 +88,8 @@ class CellAnswer(_Body):
     last_seen_at: str | None
     capacity_per_s: float | None
     public_key: PublicKey | None = None
+    is_filling: bool = False
+    """It has been activated and its share of units has not come yet."""
 
 
 class Location(_Body):

@@ -8,24 +8,31 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
+import httpx
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 from control_plane.api.capacity import capacity_routes
+from control_plane.api.cell_orders import cell_order_routes
 from control_plane.api.cells import cell_routes
 from control_plane.api.directory import directory_routes
 from control_plane.api.envelope import Envelope
 from control_plane.api.health import health_routes
 from control_plane.api.limits import limit_routes
+from control_plane.api.moves import move_routes
 from control_plane.api.parts import Parts
 from control_plane.api.plans import plan_routes
 from control_plane.api.problems import answer_problems
+from control_plane.api.rebalances import rebalance_routes
 from control_plane.api.vendors import vendor_routes
 from control_plane.api.webhooks import webhook_routes
 from control_plane.cell_admin import CellAdmin, admin_client
 from control_plane.fleet.model import Policy
 from control_plane.keys import read_issuer_keys, read_signing_key
 from control_plane.metrics import Metrics
+from control_plane.mover.asking import MoveCells
+from control_plane.mover.desk import MoveDesk
+from control_plane.rebalancer import Rebalancer
 from control_plane.reconcile import Reconciler
 from control_plane.settings import Settings
 from control_plane.store.database import open_database
@@ -46,7 +53,8 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         KeyMustBeUsableError: a key file is missing or unusable.
 
     """
-    parts = _parts(settings, policy or Policy(first_cells=settings.first_cells))
+    client = admin_client()
+    parts = _parts(settings, policy or Policy(first_cells=settings.first_cells), client)
     tracing = open_tracing(settings.otlp_endpoint)
     app = FastAPI(
         title="Cellwallet platform API",
@@ -56,13 +64,17 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.parts = parts
+    app.state.move_desk = MoveDesk(parts.database, MoveCells(client, parts.tokens))
     bearer = Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))
     for routes in (
         directory_routes,
         cell_routes,
+        cell_order_routes,
+        rebalance_routes,
         capacity_routes,
         vendor_routes,
         limit_routes,
+        move_routes,
         plan_routes,
         webhook_routes,
     ):
@@ -73,14 +85,15 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
     return app
 
 
-def _parts(settings: Settings, policy: Policy) -> Parts:
+def _parts(settings: Settings, policy: Policy, client: httpx.AsyncClient) -> Parts:
     signing_key = read_signing_key(settings.signing_key_file, key_id=settings.signing_key_id)
     issuer = read_issuer_keys(settings.issuer_jwks_file)
     tokens = Tokens(own=signing_key, issuer=issuer, audience=settings.audience)
     database = open_database(settings.database_url.get_secret_value())
     watch = Watch(partial(looks, database.url))
     metrics = Metrics()
-    cells = CellAdmin(admin_client(), tokens)
+    cells = CellAdmin(client, tokens)
+    rebalancer = Rebalancer(database=database, cells=cells)
     reconciler = Reconciler(
         database=database,
         watch=watch,
@@ -89,6 +102,7 @@ def _parts(settings: Settings, policy: Policy) -> Parts:
         issuer=issuer,
         policy=policy,
         metrics=metrics,
+        rebalancer=rebalancer,
     )
     return Parts(
         database=database,
@@ -96,6 +110,7 @@ def _parts(settings: Settings, policy: Policy) -> Parts:
         tokens=tokens,
         cells=cells,
         reconciler=reconciler,
+        rebalancer=rebalancer,
         metrics=metrics,
         schema_revision=newest_revision(),
         webhooks_may_be_local=settings.webhooks_may_be_local,

@@ -6,13 +6,14 @@ Never raises for a cell that is gone, slow, or talks nonsense: that is an observ
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
 from contract.fleet import CellUnits, FirstUnits
 from contract.ids import CellId
+from contract.load import CellLoad, IsolatedWallets, Remains
 from contract.values import value
 from control_plane.fleet.model import Cell, Instance, Unreachable
 from control_plane.tokens import Tokens, utc_now
@@ -36,6 +37,10 @@ _NO_ANSWER = (
 """What the client raises when it gets none; the latter ones for URLs that are well formed and still no addresses."""
 
 
+Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains)
+"""What a cell tells of itself; each names the cell."""
+
+
 @value
 class RefusedByCell:
     """The cell answered, and it was a "no"."""
@@ -50,34 +55,48 @@ class CellAdmin:
         self._tokens = tokens
 
     async def units(self, cell: Cell) -> CellUnits | Unreachable:
-        answer = await self._ask(cell, "GET", "/admin/units", body=None)
-        return Unreachable(detail=answer.detail) if isinstance(answer, RefusedByCell) else answer
+        return _answered(await self._ask(cell, "GET", "/admin/units", CellUnits))
+
+    async def load(self, cell: Cell) -> CellLoad | Unreachable:
+        return _answered(await self._ask(cell, "GET", "/admin/units/load", CellLoad))
+
+    async def isolated(self, cell: Cell) -> IsolatedWallets | Unreachable:
+        return _answered(await self._ask(cell, "GET", "/admin/units/isolated", IsolatedWallets))
+
+    async def remains(self, cell: Cell) -> Remains | Unreachable:
+        return _answered(await self._ask(cell, "GET", "/admin/remains", Remains))
 
     async def put_first_units(
         self, cell: Cell, runs: Sequence[tuple[int, int]]
     ) -> CellUnits | RefusedByCell | Unreachable:
         """The same again changes nothing; anything else after the first is refused by the cell."""
         body = FirstUnits(runs=tuple(runs)).model_dump(mode="json")
-        return await self._ask(cell, "PUT", "/admin/units/first", body=body)
+        return await self._ask(cell, "PUT", "/admin/units/first", CellUnits, body=body)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _ask(
-        self, cell: Cell, method: str, path: str, *, body: dict[str, Any] | None
-    ) -> CellUnits | RefusedByCell | Unreachable:
-        answer: CellUnits | RefusedByCell | Unreachable = Unreachable(detail="it has no known instance")
+        self, cell: Cell, method: str, path: str, told: type[Told], *, body: dict[str, Any] | None = None
+    ) -> Told | RefusedByCell | Unreachable:
+        answer: Told | RefusedByCell | Unreachable = Unreachable(detail="it has no known instance")
         with suppress(TimeoutError):
             async with asyncio.timeout(CELL_TIMEOUT_S):
                 for instance in _last_seen_first(cell):
-                    answer = await self._ask_one(instance, cell.id, method, path, body)
+                    answer = await self._ask_one(instance, cell.id, method, path, told, body)
                     if not isinstance(answer, Unreachable):
                         break
         return answer
 
     async def _ask_one(
-        self, instance: Instance, cell: CellId, method: str, path: str, body: dict[str, Any] | None
-    ) -> CellUnits | RefusedByCell | Unreachable:
+        self,
+        instance: Instance,
+        cell: CellId,
+        method: str,
+        path: str,
+        told: type[Told],
+        body: dict[str, Any] | None,
+    ) -> Told | RefusedByCell | Unreachable:
         url = instance.admin_url.rstrip("/") + path
         headers = {"Authorization": f"Bearer {self._tokens.machine_token(utc_now())}"}
         try:
@@ -89,7 +108,7 @@ class CellAdmin:
             return Unreachable(detail=f"{instance.admin_url}: status {response.status_code}, or too much of it")
         if response.status_code != 200:
             return RefusedByCell(status=response.status_code, detail=content[:500].decode(errors="replace"))
-        return _units_of(content, cell, instance)
+        return _read(content, told, cell, instance)
 
 
 def admin_client() -> httpx.AsyncClient:
@@ -110,11 +129,16 @@ async def _bounded(response: httpx.Response) -> bytes | None:
     return content
 
 
-def _units_of(content: bytes, cell: CellId, instance: Instance) -> CellUnits | Unreachable:
+def _read(content: bytes, told: type[Told], cell: CellId, instance: Instance) -> Told | Unreachable:
     try:
-        units = CellUnits.model_validate_json(content)
+        answer = told.model_validate_json(content)
     except ValidationError as error:
         return Unreachable(detail=f"{instance.admin_url}: {error.error_count()} errors in its answer")
-    if units.cell != cell:
-        return Unreachable(detail=f"{instance.admin_url} belongs to {units.cell}")
-    return units
+    if answer.cell != cell:
+        return Unreachable(detail=f"{instance.admin_url} belongs to {answer.cell}")
+    return answer
+
+
+def _answered(answer: Told | RefusedByCell | Unreachable) -> Told | Unreachable:
+    """A cell that refuses to tell has not told."""
+    return Unreachable(detail=answer.detail) if isinstance(answer, RefusedByCell) else answer

@@ -29,6 +29,7 @@ from control_plane.fleet.plan import (
 from control_plane.fleet.publish import Publication
 from control_plane.keys import IssuerKeys, SigningKey
 from control_plane.metrics import Metrics
+from control_plane.rebalancer import Rebalancer
 from control_plane.store.cells import change_state, forget_instance
 from control_plane.store.database import Database, DatabaseMustBeReadyError
 from control_plane.store.documents import publish_configuration, publish_directory
@@ -63,7 +64,9 @@ class Reconciler:
         issuer: IssuerKeys,
         policy: Policy,
         metrics: Metrics,
+        rebalancer: Rebalancer,
     ) -> None:
+        self._rebalancer = rebalancer
         self._database = database
         self._watch = watch
         self._cells = cells
@@ -94,6 +97,8 @@ class Reconciler:
             passes = PASSES_MAX if is_alone else 0
             while passes and await self._pass():
                 passes -= 1
+            if is_alone:
+                await self._rebalancer.step()
             if is_alone and not passes:
                 log.warning("plan_must_settle", passes=PASSES_MAX)
             return is_alone
@@ -180,7 +185,7 @@ class Reconciler:
 
     def _remember(self, now: datetime, following: Plan) -> None:
         before = self.planned.plan.waiting if self.planned else ()
-        self._metrics.tell_waiting(following.waiting)
+        self._metrics.tell_waiting((*following.waiting, *self._rebalancer.waiting))
         for waiting in following.waiting:
             if (waiting.reason, waiting.subject) not in {(old.reason, old.subject) for old in before}:
                 log.info("waiting", reason=waiting.reason, subject=waiting.subject, detail=waiting.detail)

@@ -241,3 +241,41 @@ class PlanAnswer(BaseModel):
     planned_at: str | None
     actions: list[str]
     waiting: list[WaitingAnswer]
+
+
+class RebalanceBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dry_run: bool = False
+    """Only tell what would move, and why no more."""
+
+
+class PlannedMoveAnswer(BaseModel):
+    from_cell: str
+    to_cell: str
+    cause: str
+    units: list[int]
+    wallet_id: str | None
+    """Set for a hot wallet that is to have a unit of its own first."""
+    weight: float
+    """Commands per second."""
+
+
+class ShareAnswer(BaseModel):
+    cell: str
+    units: int
+    slots: int
+    score: float | None
+    """What the cell carries of its limit; null for a cell that takes no units."""
+
+
+class RebalanceAnswer(BaseModel):
+    """What moves, what does not and why, and what each cell has before and after."""
+
+    rebalance_id: str | None
+    """Null for a dry run."""
+    dimension: str
+    moves: list[PlannedMoveAnswer]
+    waiting: list[WaitingAnswer]
+    before: list[ShareAnswer]
+    after: list[ShareAnswer]

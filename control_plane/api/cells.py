@@ -121,6 +121,7 @@ def answer_of(shown: ShownCell) -> CellAnswer:
         last_seen_at=instant_text(seen_at) if seen_at else None,
         capacity_per_s=cell.capacity_per_s,
         public_key=cell.public_key,
+        is_filling=shown.is_filling,
     )
 
 

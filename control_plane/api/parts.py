@@ -5,6 +5,7 @@ from fastapi import Request
 from contract.values import value
 from control_plane.cell_admin import CellAdmin
 from control_plane.metrics import Metrics
+from control_plane.rebalancer import Rebalancer
 from control_plane.reconcile import Reconciler
 from control_plane.store.database import Database
 from control_plane.tokens import Tokens
@@ -18,6 +19,7 @@ class Parts:
     tokens: Tokens
     cells: CellAdmin
     reconciler: Reconciler
+    rebalancer: Rebalancer
     metrics: Metrics
     schema_revision: str
     """The revision that this code was written for."""

@@ -15,7 +15,8 @@ plan_routes = APIRouter(route_class=ScopedRoute, tags=["plan"])
 @plan_routes.get("/v1/plan", response_model=None, responses=described(PlanAnswer, 400, 401, 403))
 @open_to(Scope.FLEET_READ)
 async def show_plan(request: Request) -> PlanAnswer:
-    planned = parts_of(request).reconciler.planned
+    parts = parts_of(request)
+    planned = parts.reconciler.planned
     if planned is None:
         return PlanAnswer(planned_at=None, actions=[], waiting=[])
     return PlanAnswer(
@@ -23,6 +24,6 @@ async def show_plan(request: Request) -> PlanAnswer:
         actions=[type(action).__name__ for action in planned.plan.actions],
         waiting=[
             WaitingAnswer(reason=waiting.reason, subject=waiting.subject, detail=waiting.detail)
-            for waiting in planned.plan.waiting
+            for waiting in (*planned.plan.waiting, *parts.rebalancer.waiting)
         ],
     )

@@ -15,6 +15,17 @@ class PlatformReason(StrEnum):
     CERTIFICATE_MUST_BE_OF_THIS_VERSION = "certificate_must_be_of_this_version"
     CERTIFICATE_MUST_BE_SOUND = "certificate_must_be_sound"
     LIMITS_MUST_FIT_THE_CONFIGURATION = "limits_must_fit_the_configuration"
+    CELL_MUST_BE_READY = "cell_must_be_ready"
+    ANOTHER_CELL_MUST_BE_ACTIVE = "another_cell_must_be_active"
+    CELL_MUST_BE_EMPTY = "cell_must_be_empty"
+    CELL_MUST_OWN_NO_UNIT = "cell_must_own_no_unit"
+    TRANSFERS_MUST_BE_SETTLED = "transfers_must_be_settled"
+    EVENTS_MUST_BE_PUBLISHED = "events_must_be_published"
+    CELL_MUST_ANSWER = "cell_must_answer"
+    CELL_MUST_NOT_HAVE_CHANGED = "cell_must_not_have_changed"
+    MOVES_MUST_HAVE_ENDED = "moves_must_have_ended"
+    CLAIMS_MUST_AGREE = "claims_must_agree"
+    CHANGE_MUST_BE_ALLOWED = "change_must_be_allowed"
     DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
     CONFIGURATION_MUST_BE_PUBLISHED = "configuration_must_be_published"
     DATABASE_MUST_BE_READY = "database_must_be_ready"
@@ -41,6 +52,29 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     ),
     PlatformReason.LIMITS_MUST_FIT_THE_CONFIGURATION: Meaning(
         status=409, retry="never", title="The limits must fit the configuration"
+    ),
+    PlatformReason.CELL_MUST_BE_READY: Meaning(status=409, retry="same_id", title="The cell must be ready"),
+    PlatformReason.ANOTHER_CELL_MUST_BE_ACTIVE: Meaning(
+        status=409, retry="same_id", title="Another cell must be active"
+    ),
+    PlatformReason.CELL_MUST_BE_EMPTY: Meaning(status=409, retry="same_id", title="The cell must be empty"),
+    PlatformReason.CELL_MUST_OWN_NO_UNIT: Meaning(status=409, retry="same_id", title="The cell must own no unit"),
+    PlatformReason.TRANSFERS_MUST_BE_SETTLED: Meaning(
+        status=409, retry="same_id", title="The transfers and groups of the cell must be settled"
+    ),
+    PlatformReason.EVENTS_MUST_BE_PUBLISHED: Meaning(
+        status=409, retry="same_id", title="The events of the cell must be published"
+    ),
+    PlatformReason.CELL_MUST_ANSWER: Meaning(status=503, retry="same_id", title="The cell must answer"),
+    PlatformReason.CELL_MUST_NOT_HAVE_CHANGED: Meaning(
+        status=409, retry="same_id", title="The cell must not have changed meanwhile"
+    ),
+    PlatformReason.MOVES_MUST_HAVE_ENDED: Meaning(status=409, retry="same_id", title="All moves must have ended"),
+    PlatformReason.CLAIMS_MUST_AGREE: Meaning(
+        status=409, retry="same_id", title="Every slot must have exactly one owner"
+    ),
+    PlatformReason.CHANGE_MUST_BE_ALLOWED: Meaning(
+        status=409, retry="never", title="A change of so many units must be allowed explicitly"
     ),
     PlatformReason.DIRECTORY_MUST_BE_PUBLISHED: Meaning(
         status=503, retry="same_id", title="The directory must be published"

@@ -12,6 +12,9 @@ from contract.ids import CellId
 from contract.values import value
 from control_plane.fleet.placing import Dimension, Holder, Picture, dimension_of, weight_of
 
+SPREAD_MAX = 0.20
+"""How far above the mean of the fleet the busiest cell may be before units move."""
+
 
 class Cause(StrEnum):
     DRAIN = "drain"
@@ -44,6 +47,7 @@ class Board:
         self.weights: dict[CellId, float] = {
             holder.cell: weight_of(holder.units, self.dimension) for holder in picture.holders
         }
+        self._moved: set[int] = set()
         self._moves: dict[tuple[CellId, CellId, Cause, str | None], PlannedMove] = {}
 
     @property
@@ -60,16 +64,24 @@ class Board:
         level = ceiling if up_to is None else min(ceiling, up_to)
         return level * self.dimension.limits[cell] - self.weights[cell]
 
-    def is_movable(self, unit: int) -> bool:
-        return unit not in self.picture.held_back
+    @property
+    def mean(self) -> float:
+        """The score of every taking cell, if all that is placed were spread by their limits."""
+        limits = sum(self.dimension.limits.values())
+        return sum(self.weights[holder.cell] for holder in self.takers) / limits if limits else 0.0
 
     def movable(self, holder: Holder) -> list[int]:
-        """In ascending order."""
-        return sorted(unit for unit in self.units[holder.cell] if self.is_movable(unit))
+        """In ascending order; what the plan has moved stays there."""
+        return sorted(self.units[holder.cell] - self._moved - self.picture.held_back.keys())
+
+    def rested(self, holder: Holder) -> list[int]:
+        """Those that may move without an order about their cell."""
+        return [unit for unit in self.movable(holder) if unit not in self.picture.resting]
 
     def move(self, units: Sequence[int], *, from_cell: CellId, to_cell: CellId, cause: Cause) -> None:
         self.units[from_cell].difference_update(units)
         self.units[to_cell].update(units)
+        self._moved.update(units)
         weight = weight_of(units, self.dimension)
         self._record(PlannedMove(units=tuple(units), from_cell=from_cell, to_cell=to_cell, cause=cause, weight=weight))
 
@@ -104,19 +116,17 @@ LIKE_ENOUGH = 0.25
 
 
 def stretch(units: Sequence[int], count: int, *, dimension: Dimension, wanted: float, room: float) -> tuple[int, ...]:
-    """So many neighbouring units of a cell whose weight is as wanted and fits into the room; fewer if they must be."""
+    """So many neighbouring units of a cell whose weight is as wanted and fits into the room; none if there are none."""
     sums = [0.0, *accumulate(map(dimension.weight_of, units))]
-    while count > 0:
-        last = len(units) - count
-        weights = [sums[start + count] - sums[start] for start in range(last + 1)]
-        if weights[last] <= room and abs(weights[last] - wanted) <= LIKE_ENOUGH * wanted:
-            return tuple(units[last:])
-        fitting = [start for start, weight in enumerate(weights) if weight <= room]
-        if fitting:
-            best = min(reversed(fitting), key=lambda start: abs(weights[start] - wanted))
-            return tuple(units[best : best + count])
-        count, wanted = count // 2, wanted / 2
-    return ()
+    last = len(units) - count
+    weights = [sums[start + count] - sums[start] for start in range(last + 1)]
+    if weights[last] <= room and abs(weights[last] - wanted) <= LIKE_ENOUGH * wanted:
+        return tuple(units[last:])
+    fitting = [start for start, weight in enumerate(weights) if weight <= room]
+    if not fitting:
+        return ()
+    best = min(reversed(fitting), key=lambda start: abs(weights[start] - wanted))
+    return tuple(units[best : best + count])
 
 
 def coldest(board: Board, cells: Iterable[CellId], *, weight: float, up_to: float | None = None) -> CellId | None:

@@ -1,7 +1,7 @@
 """Who holds which units, how heavy they are, and what each cell may carry: the values that rebalancing works on.
 
-A weight is measured in one or more dimensions, each against the limit of the cell; the score of a cell is its worst
-one. Where cells are certified the dimension is their traffic; where they are not, slots and traffic together, evenly.
+Weights are traffic: the only thing that cells are certified for. The score of a cell is what it carries of its limit;
+where not all cells are certified, of an equal part of everything. How many slots a cell should have is told apart.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,8 @@ from control_plane.fleet.reasons import WaitReason
 
 Role = Literal["takes", "gives", "keeps"]
 """An active cell takes and gives; a draining one gives all; any other is left alone."""
+TRAFFIC_MIN_PER_S = 1.0
+"""Of a cell on average, where none is certified: less is chance, and no reason to move anything."""
 HOT_WALLET_SHARE = 0.10
 """Of a cell's limit: a wallet above it is worth a unit of its own."""
 
@@ -64,6 +66,8 @@ class Picture:
     """The busiest first."""
     held_back: Mapping[int, "Held"]
     """Units that are not to be moved now, and why."""
+    resting: Mapping[int, "Held"]
+    """Units that only an order about their cell may move again so soon, and why."""
     isolated: int = 0
     """Wallets that have a unit of their own."""
 
@@ -84,18 +88,16 @@ class Held:
 
 @value
 class Dimension:
-    """One way to weigh units. `limits` and `ceilings` are of the cells that take."""
+    """A way to weigh units. `limits` and `ceilings` are of the cells that take."""
 
     name: str
     weights: Mapping[int, float]
-    empty_weight: float
-    """Of a unit that `weights` does not name."""
     limits: Mapping[CellId, float]
     ceilings: Mapping[CellId, float]
     """Share of the limit that a cell may be given."""
 
     def weight_of(self, unit: int) -> float:
-        return self.weights.get(unit, self.empty_weight)
+        return self.weights.get(unit, 0.0)
 
 
 def is_certified(picture: Picture) -> bool:
@@ -111,18 +113,15 @@ def dimension_of(picture: Picture) -> Dimension:
         return Dimension(
             name="traffic",
             weights=rates,
-            empty_weight=0.0,
             limits={holder.cell: holder.limit_per_s or 1.0 for holder in takers},
             ceilings={holder.cell: holder.ceiling for holder in takers},
         )
     total = sum(rates.values())
-    share = 1.0 / SLOTS
-    limit = (1.0 + (1.0 if total else 0.0)) / max(1, len(takers))
+    is_enough = bool(takers) and total >= TRAFFIC_MIN_PER_S * len(takers)
     return Dimension(
-        name="slots and traffic",
-        weights={unit: rate / total + (share if unit < ISOLATED_UNIT_FIRST else 0.0) for unit, rate in rates.items()},
-        empty_weight=share,
-        limits={holder.cell: limit for holder in takers},
+        name="traffic, evenly",
+        weights=rates if is_enough else {},
+        limits={holder.cell: total / len(takers) if is_enough else 1.0 for holder in takers},
         ceilings={holder.cell: float("inf") for holder in takers},
     )
 

@@ -76,6 +76,7 @@ def plan(fleet: Fleet, observation: Observation, policy: Policy, now: datetime) 
             _ready_cells(fleet, observation, policy, now),
             _first_assignment(fleet, observation, policy),
             _first_units(fleet, observation),
+            _emptied(fleet, observation),
         )
     )
     return _joined(
@@ -158,6 +159,25 @@ def _first_units_of(cell: Cell, fleet: Fleet, observation: Observation) -> Plan:
     return _drift_of(cell, fleet, observation)
 
 
+def _emptied(fleet: Fleet, observation: Observation) -> Plan:
+    """A draining cell is empty when the directory gives it nothing and it says itself that it owns nothing."""
+    left = [cell for cell in fleet.cells if cell.state == "draining" and not fleet.runs_of(cell.id)]
+    return _joined(_emptied_cell(cell, observation) for cell in left)
+
+
+def _emptied_cell(cell: Cell, observation: Observation) -> Plan:
+    obstacle = unreachability(cell, observation)
+    if obstacle is not None:
+        return Plan(waiting=(obstacle,))
+    kept = [run for run in _known(cell, observation) if run.state != "moved"]
+    if kept:
+        count = sum(run.last - run.first + 1 for run in kept)
+        return _wait(
+            WaitReason.CELL_MUST_HAVE_GIVEN_UNITS_AWAY, cell.id, f"{count} units, the first is {kept[0].first}"
+        )
+    return Plan(actions=(ChangeState(cell=cell.id, seen=cell.state, event=CellEvent.LAST_UNIT_LEFT),))
+
+
 def _directory(fleet: Fleet, now: datetime, *, is_unsettled: bool) -> Plan:
     """Published only as a whole: every owner has confirmed its units, and nothing recorded is about to change."""
     if not fleet.runs:
@@ -211,7 +231,7 @@ def _newcomers(fleet: Fleet) -> Plan:
     newcomers = (cell for cell in fleet.cells if cell.state == "ready" and not fleet.runs_of(cell.id))
     if not fleet.runs:
         return Plan()
-    detail = "every unit has a cell; this one stays ready and empty until moves bring it some"
+    detail = "every unit has a cell; this one stays ready and empty until it is activated"
     return _joined(_wait(WaitReason.UNITS_MUST_ARRIVE_BY_MOVES, cell.id, detail) for cell in newcomers)
 
 

@@ -25,6 +25,7 @@ class WaitReason(StrEnum):
     EPOCH_MUST_RISE_WITH_NEW_OWNER = "epoch_must_rise_with_new_owner"
     REASSIGNED_SHARE_MUST_BE_ALLOWED = "reassigned_share_must_be_allowed"
     DROPPED_CELL_MUST_BE_ALLOWED = "dropped_cell_must_be_allowed"
+    CELL_MUST_HAVE_GIVEN_UNITS_AWAY = "cell_must_have_given_units_away"
     # Of moving units.
     ANOTHER_CELL_MUST_BE_ACTIVE = "another_cell_must_be_active"
     LOADS_MUST_BE_KNOWN = "loads_must_be_known"
@@ -39,6 +40,7 @@ class WaitReason(StrEnum):
     HOT_WALLET_MUST_BURDEN_ITS_CELL = "hot_wallet_must_burden_its_cell"
     WALLET_MUST_FIT_INTO_ONE_CELL = "wallet_must_fit_into_one_cell"
     ISOLATED_WALLETS_MUST_BE_FEWER = "isolated_wallets_must_be_fewer"
+    MOVE_MUST_BE_ORDERABLE = "move_must_be_orderable"
     CONCURRENT_MOVES_MUST_BE_FEWER = "concurrent_moves_must_be_fewer"
 
 

@@ -10,11 +10,11 @@ from typing import Literal
 
 from contract.ids import CellId
 from contract.values import value
-from control_plane.fleet.board import Board, Cause, PlannedMove
+from control_plane.fleet.board import SPREAD_MAX, Board, Cause, PlannedMove
 from control_plane.fleet.placing import Picture, is_certified, scores, slots_of
 from control_plane.fleet.reasons import Waiting, WaitReason
-from control_plane.fleet.relief import SPREAD_MAX, burdens, hot_wallets, relieve
-from control_plane.fleet.resettling import drain, fill
+from control_plane.fleet.relief import burdens, hot_wallets, relieve
+from control_plane.fleet.resettling import drain, fill, lacking
 
 Relief = Literal["none", "ordered", "automatic"]
 
@@ -51,7 +51,7 @@ def rebalancing(picture: Picture, *, relief: Relief) -> Rebalancing:
     told = [*_resettled(board)]
     is_resettling = any(one.is_filling or (one.role == "gives" and one.units) for one in picture.holders)
     if relief != "none":
-        told += _placement_first() if is_resettling else _relieved(board)
+        told += _placement_first() if is_resettling else _relieved(board, evens_slots=relief == "ordered")
         told += hot_wallets(board)
     if not board.moves and not told:
         detail = f"no cell is above its ceiling or more than {SPREAD_MAX:.0%} above the mean"
@@ -110,12 +110,15 @@ def _placement_first() -> list[Waiting]:
     return [Waiting(reason=WaitReason.PLACEMENT_MUST_BE_DONE_FIRST, subject="rebalancing", detail=detail)]
 
 
-def _relieved(board: Board) -> list[Waiting]:
+def _relieved(board: Board, *, evens_slots: bool) -> list[Waiting]:
     unknown = [holder.cell for holder in board.takers if not holder.is_known]
     if unknown:
         detail = "it has not told the loads of its units; nothing is weighed without them"
         return [Waiting(reason=WaitReason.LOADS_MUST_BE_KNOWN, subject=cell, detail=detail) for cell in unknown]
-    return list(relieve(board))
+    told: list[Waiting] = []
+    for holder in lacking(board) if evens_slots else ():
+        told += fill(board, holder, cause=Cause.SPREAD)
+    return [*told, *(_placement_first() if board.moves else relieve(board))]
 
 
 def _shares(

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from contract.ids import CellId
 from contract.slots import ISOLATED_UNIT_FIRST, ISOLATED_UNITS_MAX
 from contract.values import value
-from control_plane.fleet.board import Board, Cause, coldest
+from control_plane.fleet.board import SPREAD_MAX, Board, Cause, coldest
 from control_plane.fleet.placing import HOT_WALLET_SHARE, Holder, HotWallet, is_certified
 from control_plane.fleet.reasons import Waiting, WaitReason
 from control_plane.fleet.resettling import held_back
 
-SPREAD_MAX = 0.20
-"""How far above the mean of the fleet the busiest cell may be before units move."""
 SLACK = 1e-9
 """Sums of fractions are not exact."""
 
@@ -42,7 +40,7 @@ class Burden:
 
 def burdens(board: Board) -> tuple[Burden, ...]:
     """The cells that must be relieved, the busiest first."""
-    mean = _mean(board)
+    mean = board.mean
     found = []
     for holder in board.takers:
         score, ceiling = board.score(holder.cell), board.dimension.ceilings[holder.cell]
@@ -56,7 +54,7 @@ def burdens(board: Board) -> tuple[Burden, ...]:
 
 
 def relieve(board: Board) -> tuple[Waiting, ...]:
-    level = _mean(board) * (1 + SPREAD_MAX / 2)
+    level = board.mean * (1 + SPREAD_MAX / 2)
     told: list[Waiting] = []
     for burden in burdens(board):
         holder = next(one for one in board.takers if one.cell == burden.cell)
@@ -103,7 +101,7 @@ def _relieve(board: Board, holder: Holder, burden: Burden, level: float) -> tupl
         if chosen is None or target is None:
             detail = f"{burden.detail}; no unit of it fits below the level of another cell"
             stays = Waiting(reason=WaitReason.TARGET_MUST_HAVE_ROOM, subject=holder.cell, detail=detail)
-            return (stays, *held_back(board, holder))
+            return (stays, *held_back(board, holder, and_resting=True))
         del pieces[bisect_left(pieces, _by_weight(chosen), key=_by_weight)]
         if chosen.wallet_id is None:
             board.move([chosen.unit], from_cell=holder.cell, to_cell=target, cause=burden.cause)
@@ -116,7 +114,7 @@ def _relieve(board: Board, holder: Holder, burden: Burden, level: float) -> tupl
                 to_cell=target,
                 cause=burden.cause,
             )
-    return held_back(board, holder)
+    return held_back(board, holder, and_resting=True)
 
 
 def _chosen(pieces: Sequence[_Piece], excess: float, room: float) -> _Piece | None:
@@ -140,21 +138,16 @@ def _pieces(board: Board, holder: Holder) -> list[_Piece]:
     """Every movable unit; of a slot with a hot wallet, only that wallet."""
     hot = _hot_of(board, holder)
     slots = {piece.unit for piece in hot}
-    units = [unit for unit in board.movable(holder) if unit not in slots]
+    units = [unit for unit in board.rested(holder) if unit not in slots]
     return [*(_Piece(unit=unit, weight=board.dimension.weight_of(unit)) for unit in units), *hot]
 
 
 def _hot_of(board: Board, holder: Holder) -> list[_Piece]:
     if not is_certified(board.picture) or board.picture.isolated >= ISOLATED_UNITS_MAX:
         return []
-    limit, units = board.dimension.limits[holder.cell], set(board.movable(holder))
+    limit, units = board.dimension.limits[holder.cell], set(board.rested(holder))
     return [
         _Piece(unit=wallet.unit, wallet_id=wallet.wallet_id, weight=wallet.rate_per_s)
         for wallet in board.picture.hot_wallets
         if wallet.unit < ISOLATED_UNIT_FIRST and wallet.rate_per_s > HOT_WALLET_SHARE * limit and wallet.unit in units
     ]
-
-
-def _mean(board: Board) -> float:
-    limits = sum(board.dimension.limits.values())
-    return sum(board.weights[holder.cell] for holder in board.takers) / limits if limits else 0.0

@@ -25,6 +25,7 @@ class ShownCell:
 
     cell: Cell
     units: int
+    is_filling: bool
 
 
 async def register(connection: AsyncConnection, registration: Registration) -> Literal["alive", "retired", "other_key"]:
@@ -56,13 +57,19 @@ async def cells_in_order(connection: AsyncConnection, *, only: CellId | None = N
 async def shown_cells(connection: AsyncConnection) -> tuple[ShownCell, ...]:
     """All cells, in id order."""
     counts = await _unit_counts(connection, only=None)
-    return tuple(ShownCell(cell=cell, units=counts.get(cell.id, 0)) for cell in await cells_in_order(connection))
+    filling = await _filling(connection)
+    return tuple(
+        ShownCell(cell=cell, units=counts.get(cell.id, 0), is_filling=cell.id in filling)
+        for cell in await cells_in_order(connection)
+    )
 
 
 async def shown_cell(connection: AsyncConnection, cell: CellId) -> ShownCell | None:
     found = await cells_in_order(connection, only=cell)
     counts = await _unit_counts(connection, only=cell)
-    return ShownCell(cell=found[0], units=counts.get(cell, 0)) if found else None
+    if not found:
+        return None
+    return ShownCell(cell=found[0], units=counts.get(cell, 0), is_filling=cell in await _filling(connection))
 
 
 async def is_known(connection: AsyncConnection, cell: CellId) -> bool:
@@ -114,6 +121,11 @@ async def _unit_counts(connection: AsyncConnection, *, only: CellId | None) -> d
     if only is not None:
         query = query.where(units.c.cell == only)
     return {CellId(row.cell): row.units for row in (await connection.execute(query)).all()}
+
+
+async def _filling(connection: AsyncConnection) -> frozenset[CellId]:
+    query = select(cells.c.id).where(cells.c.filling_since.is_not(None))
+    return frozenset(CellId(row.id) for row in (await connection.execute(query)).all())
 
 
 async def _registered_as(connection: AsyncConnection, registration: Registration) -> Row[Any] | None:

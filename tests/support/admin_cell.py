@@ -6,6 +6,7 @@ with 409. `gate` lets a test stop it right before, or right after, it adopts uni
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import groupby
 from typing import Any
 
 import jwt
@@ -14,6 +15,7 @@ from jwt import PyJWK
 from pydantic import ValidationError
 
 from contract.fleet import CellUnits, FirstUnits, UnitRun
+from contract.load import CellLoad, IsolatedWallets, Remains, UnitLoad
 
 Gate = Callable[[], Awaitable[None]]
 
@@ -32,6 +34,11 @@ class AdminCell:
         self.after_adoption: Gate = pass_through
         self.before_telling_units: Gate = pass_through
         self._keys = {jwk["kid"]: PyJWK.from_dict(jwk) for jwk in control_plane_jwks["keys"]}
+        self.given: dict[int, tuple[str, int]] = {}
+        """Unit to state and epoch, where moves have changed what was adopted."""
+        self.loads: list[UnitLoad] = []
+        self.remaining: dict[str, int] = {}
+        self.isolated_wallets: list[tuple[str, int]] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -43,7 +50,13 @@ class AdminCell:
         """On a free port the first time, on the same one afterwards."""
         application = web.Application()
         application.add_routes(
-            [web.get("/admin/units", self._tell_units), web.put("/admin/units/first", self._put_first_units)]
+            [
+                web.get("/admin/units", self._tell_units),
+                web.put("/admin/units/first", self._put_first_units),
+                web.get("/admin/units/load", self._tell_load),
+                web.get("/admin/units/isolated", self._tell_isolated),
+                web.get("/admin/remains", self._tell_remains),
+            ]
         )
         self._runner = web.AppRunner(application, shutdown_timeout=0.05)
         await self._runner.setup()
@@ -59,10 +72,33 @@ class AdminCell:
 
     def units(self) -> CellUnits:
         runs = self.adopted.runs if self.adopted else ()
+        owned = {unit: ("active", 1) for first, last in runs for unit in range(first, last + 1)} | self.given
+        numbered = enumerate(sorted(owned.items()))
         return CellUnits(
             cell=self.cell,
-            units=tuple(UnitRun(first=first, last=last, state="active", epoch=1) for first, last in runs),
+            units=tuple(
+                UnitRun(first=alike[0], last=alike[-1], state=state, epoch=epoch)
+                for (state, epoch, _), run in groupby(numbered, key=lambda one: (*one[1][1], one[1][0] - one[0]))
+                if (alike := [unit for _, (unit, _) in run])
+            ),
         )
+
+    async def _tell_load(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:read")
+        load = CellLoad(cell=self.cell, window_s=60, database_bytes=0, units=tuple(self.loads))
+        return web.json_response(text=load.model_dump_json())
+
+    async def _tell_isolated(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:read")
+        told = IsolatedWallets(cell=self.cell, wallets=tuple(self.isolated_wallets))
+        return web.json_response(text=told.model_dump_json())
+
+    async def _tell_remains(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:read")
+        zero = {name: 0 for name in Remains.model_fields if name != "cell"}
+        owned = sum(run.last - run.first + 1 for run in self.units().units if run.state != "moved")
+        told = Remains.model_validate({"cell": self.cell, **zero, "units": owned, **self.remaining})
+        return web.json_response(text=told.model_dump_json())
 
     async def _tell_units(self, request: web.Request) -> web.Response:
         self._check(request, "fleet:read")

@@ -34,6 +34,7 @@ async def test_a_registration_is_answered_with_the_cell(platform: RunningPlatfor
         "units": 0,
         "capacity_per_s": None,
         "public_key": None,
+        "is_filling": False,
     }
     again = (await platform.register("cell-1", NOWHERE)).json()
     assert again["last_seen_at"] > seen_at

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 from fleet_world import NOON
@@ -11,13 +12,12 @@ from hypothesis import strategies as st
 
 from contract.ids import CellId
 from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
-from control_plane.fleet.board import Cause, PlannedMove
+from control_plane.fleet.board import SPREAD_MAX, Cause, PlannedMove
 from control_plane.fleet.ordering import LOADED_UNITS_MAX, MOVES_PER_CELL_MAX, ordered_now, portions
 from control_plane.fleet.placement import first_shares
 from control_plane.fleet.placing import Held, Holder, HotWallet, Picture, UnitLoad, scores, slots_of
 from control_plane.fleet.reasons import WaitReason
 from control_plane.fleet.rebalancing import IMBALANCE_LASTS, automatic, is_burdened, rebalancing
-from control_plane.fleet.relief import SPREAD_MAX
 from control_plane.fleet.resettling import is_filled
 
 
@@ -30,7 +30,7 @@ def fleet(*cells: str, newcomers: tuple[str, ...] = (), leaving: tuple[str, ...]
         *(Holder(cell=CellId(name), role="takes", is_filling=True) for name in newcomers),
     ]
     ordered = tuple(sorted(holders, key=lambda one: one.cell))
-    return replace(Picture(holders=ordered, loads={}, held_back={}), **members)
+    return replace(Picture(holders=ordered, loads={}, held_back={}, resting={}), **members)
 
 
 def certified(picture: Picture, limit_per_s: float = 1000.0, *, ceiling: float = 0.65) -> Picture:
@@ -112,6 +112,21 @@ def test_a_drain_stops_at_the_ceilings_of_the_others() -> None:
     assert (WaitReason.TARGET_MUST_HAVE_ROOM, "b") in reasons(picture)
 
 
+def test_an_order_evens_out_slots_where_one_cell_has_clearly_fewer() -> None:
+    picture = fleet("a", "b", newcomers=("c",))
+    settled = replace(picture, holders=tuple(replace(one, is_filling=False) for one in picture.holders))
+    plan = rebalancing(settled, relief="ordered")
+    assert {(move.to_cell, move.cause) for move in plan.moves} == {("c", Cause.SPREAD)}
+    assert rebalancing(settled, relief="automatic").moves == ()
+
+
+def test_a_little_traffic_is_no_reason_to_move_anything() -> None:
+    few = {unit: UnitLoad(wallets=1, rate_per_s=0.05) for unit in range(20)}
+    assert rebalancing(fleet("a", "b", loads=few), relief="ordered").moves == ()
+    many = {unit: UnitLoad(wallets=1, rate_per_s=0.5) for unit in range(20)}
+    assert rebalancing(fleet("a", "b", loads=many), relief="ordered").moves != ()
+
+
 def test_an_even_fleet_is_left_alone_and_says_so() -> None:
     assert reasons(fleet("a", "b")) == {(WaitReason.IMBALANCE_MUST_EXCEED_TOLERANCE, "fleet")}
 
@@ -160,12 +175,22 @@ def test_a_wallet_above_a_whole_cell_is_reported() -> None:
     assert (WaitReason.WALLET_MUST_FIT_INTO_ONE_CELL, "w") in reasons(picture)
 
 
-@pytest.mark.parametrize("reason", [WaitReason.FAILED_MOVE_MUST_REST, WaitReason.MOVED_UNIT_MUST_REST])
-def test_units_that_are_held_back_stay_and_are_told(reason: WaitReason) -> None:
-    held = {unit: Held(reason=reason, detail="for a while") for unit in range(100)}
-    plan = rebalancing(fleet("a", leaving=("b",), held_back={SLOTS - 1: held[0]}), relief="none")
+def test_units_whose_move_failed_stay_for_a_while_and_are_told() -> None:
+    held = {SLOTS - 1: Held(reason=WaitReason.FAILED_MOVE_MUST_REST, detail="for a while")}
+    plan = rebalancing(fleet("a", leaving=("b",), held_back=held), relief="none")
     assert sum(len(move.units) for move in plan.moves) == SLOTS // 2 - 1
-    assert [(one.reason, one.subject) for one in plan.waiting] == [(reason, "b")]
+    assert [(one.reason, one.subject) for one in plan.waiting] == [(WaitReason.FAILED_MOVE_MUST_REST, "b")]
+
+
+def test_rest_binds_relief_and_no_order_about_a_cell() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=1.0) for unit in range(900)}
+    rest = {unit: Held(reason=WaitReason.MOVED_UNIT_MUST_REST, detail="for a day") for unit in range(800)}
+    burdened = certified(fleet("a", "b", loads=loads, resting=rest))
+    plan = rebalancing(burdened, relief="automatic")
+    assert {unit for move in plan.moves for unit in move.units} <= set(range(800, 900))
+    assert {one.reason for one in plan.waiting} == {WaitReason.MOVED_UNIT_MUST_REST, WaitReason.TARGET_MUST_HAVE_ROOM}
+    drained = rebalancing(fleet("a", leaving=("b",), resting={SLOTS - 1: rest[0]}), relief="none")
+    assert sum(len(move.units) for move in drained.moves) == SLOTS // 2
 
 
 def test_without_an_order_only_certified_cells_are_relieved_and_only_what_lasts() -> None:
@@ -204,28 +229,33 @@ def test_no_cell_takes_part_in_more_moves_than_it_bears() -> None:
 
 # Properties.
 
-RATES = st.one_of(st.just(0.0), st.floats(0.5, 20), st.floats(20, 120))
 
-
-@st.composite
-def pictures(draw: st.DrawFn) -> Picture:
-    """Small fleets, certified or not, with skewed loads, newcomers, leavers, hot wallets and units held back."""
-    cells = [f"c{number}" for number in range(draw(st.integers(1, 5)))]
-    leaving = draw(st.sampled_from([(), ("z",)]))
-    newcomers = draw(st.sampled_from([(), ("n",), ("m", "n")]))
-    touched = draw(st.lists(st.integers(0, SLOTS - 1), unique=True, max_size=60))
-    loads = {unit: UnitLoad(wallets=2, entries=5, rate_per_s=draw(RATES)) for unit in touched}
+def small_fleet(seed: int) -> Picture:
+    """Certified or not, with skewed loads, newcomers, leavers, hot wallets and units held back. Too large to print."""
+    dice = Random(seed)
+    cells = [f"c{number}" for number in range(dice.randint(1, 5))]
+    leaving = dice.choice([(), ("z",)])
+    newcomers = dice.choice([(), ("n",), ("m", "n")])
+    touched = dice.sample(range(SLOTS), dice.randint(0, 60))
+    loads = {
+        unit: UnitLoad(
+            wallets=2, entries=5, rate_per_s=dice.choice([0.0, dice.uniform(0.5, 20), dice.uniform(20, 120)])
+        )
+        for unit in touched
+    }
     busiest = sorted(touched, key=lambda unit: (-loads[unit].rate_per_s, unit))[:3]
     hot = tuple(
         HotWallet(wallet_id=f"w{unit}", unit=unit, rate_per_s=loads[unit].rate_per_s)
         for unit in busiest
-        if draw(st.booleans())
+        if dice.random() < 0.5
     )
-    held = {
-        unit: Held(reason=WaitReason.FAILED_MOVE_MUST_REST, detail="") for unit in touched[:2] if draw(st.booleans())
-    }
+    failed = Held(reason=WaitReason.FAILED_MOVE_MUST_REST, detail="")
+    held = {unit: failed for unit in touched[:2] if dice.random() < 0.5}
     picture = fleet(*cells, newcomers=newcomers, leaving=leaving, loads=loads, hot_wallets=hot, held_back=held)
-    return certified(picture, draw(st.sampled_from([150.0, 400.0, 2000.0]))) if draw(st.booleans()) else picture
+    return certified(picture, dice.choice([150.0, 400.0, 2000.0])) if dice.random() < 0.5 else picture
+
+
+SEEDS = st.integers(0, 2**32)
 
 
 def done(picture: Picture) -> Picture:
@@ -239,8 +269,9 @@ def done(picture: Picture) -> Picture:
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures())
-def test_no_unit_moves_twice_and_none_that_is_held_back(picture: Picture) -> None:
+@given(SEEDS)
+def test_no_unit_moves_twice_and_none_that_is_held_back(seed: int) -> None:
+    picture = small_fleet(seed)
     moves = rebalancing(picture, relief="ordered").moves
     counts = Counter(unit for move in moves for unit in move.units)
     assert not [unit for unit, count in counts.items() if count > 1]
@@ -249,8 +280,9 @@ def test_no_unit_moves_twice_and_none_that_is_held_back(picture: Picture) -> Non
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures())
-def test_no_cell_is_ever_overfilled(picture: Picture) -> None:
+@given(SEEDS)
+def test_no_cell_is_ever_overfilled(seed: int) -> None:
+    picture = small_fleet(seed)
     plan = rebalancing(picture, relief="ordered")
     before, later = scores(picture), scores(after(picture, plan.moves))
     ceilings = {holder.cell: holder.ceiling if holder.limit_per_s else float("inf") for holder in picture.holders}
@@ -260,9 +292,10 @@ def test_no_cell_is_ever_overfilled(picture: Picture) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures())
-def test_a_plan_that_was_done_is_followed_by_none(picture: Picture) -> None:
+@given(SEEDS)
+def test_a_plan_that_was_done_is_followed_by_none(seed: int) -> None:
     """Neither the same again nor anything back: also while it is done one portion after the other."""
+    picture = small_fleet(seed)
     steps = 0
     moves = rebalancing(picture, relief="ordered").moves
     while moves:
@@ -271,18 +304,19 @@ def test_a_plan_that_was_done_is_followed_by_none(picture: Picture) -> None:
         back = {(unit, move.to_cell) for move in following for unit in move.units}
         assert not back & {(unit, move.from_cell) for move in moves for unit in move.units}
         moves, steps = following, steps + 1
-        assert steps <= 3, "resettling, then relief, then nothing"
+        assert steps <= 4, "resettling, evening out of slots, relief, then nothing"
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures())
-def test_every_move_of_a_relief_is_needed(picture: Picture) -> None:
+@given(SEEDS)
+def test_every_move_of_a_relief_is_needed(seed: int) -> None:
     """Without any one of them the cell that gives it would still carry too much."""
+    picture = small_fleet(seed)
     quiet = replace(
         picture,
         holders=tuple(replace(one, is_filling=False) for one in picture.holders if one.role == "takes"),
     )
-    moves = rebalancing(quiet, relief="ordered").moves
+    moves = rebalancing(quiet, relief="automatic").moves
     dimension_mean = _mean_score(quiet)
     singles = [replace(move, units=(unit,)) for move in moves for unit in move.units]
     singles += [move for move in moves if move.wallet_id is not None]
@@ -293,9 +327,10 @@ def test_every_move_of_a_relief_is_needed(picture: Picture) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(pictures())
-def test_done_in_portions_it_comes_to_rest_with_even_shares(picture: Picture) -> None:
+@given(SEEDS)
+def test_done_in_portions_it_comes_to_rest_with_even_shares(seed: int) -> None:
     """As the reconciler does it: a few portions at a time, planned anew after each."""
+    picture = small_fleet(seed)
     free = replace(picture, held_back={}, loads={}, hot_wallets=())
     for _ in range(400):
         plan = rebalancing(free, relief="none")

@@ -11,6 +11,7 @@ VERBS: dict[str, str] = {
     "status": "cellwallet.commands.status",
     "tokens": "cellwallet.commands.tokens",
     "cells": "cellwallet.commands.cells",
+    "rebalance": "cellwallet.commands.rebalance",
     "demo": "cellwallet.commands.demo",
     "wallets": "cellwallet.commands.wallets",
     "limits": "cellwallet.commands.limits",

@@ -1,7 +1,13 @@
-"""`cellwallet cells add`: one cell more on this machine, in the platform that runs."""
+"""`cellwallet cells`: what each cell has; cells that come, are filled, drained and retired."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
+from cellwallet.commands.operators import Operator, Reached, watch
+from cellwallet.commands.tables import print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, err, fail, out, print_json
 from cellwallet.commands.terminal import DataFolder as DataOption
 from cellwallet.local.control import PlatformMustRunError, request
@@ -9,15 +15,51 @@ from cellwallet.local.folder import DataFolder
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
+Name = Annotated[str, typer.Argument(help="Id of the cell, such as cell-2.", metavar="CELL")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the units; what was ordered goes on.")]
+MOVE_REASONS = ("must_have_room", "must_rest", "must_answer", "must_be_reachable", "must_be_orderable", "be_active")
+"""Ends of reasons that an operator who waits wants to see."""
+
 
 @app.callback()
 def cells() -> None:
     """Cells of the platform."""
 
 
+@app.command(name="list")
+def show(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Every cell: its state, its units, and its share of all of them."""
+    found = Operator(data).get("/v1/cells")["cells"]
+    total = sum(cell["units"] for cell in found) or 1
+    if as_json:
+        print_json({"cells": [{**cell, "share": cell["units"] / total} for cell in found]})
+        return
+    table = Table("cell", "state", "zone")
+    for column in ("units", "share", "certified/s", "processes"):
+        table.add_column(column, justify="right")
+    for cell in found:
+        capacity = cell["capacity_per_s"]
+        table.add_row(
+            cell["id"],
+            f"{cell['state']}, being filled" if cell["is_filling"] else cell["state"],
+            cell["home_zone"],
+            f"{cell['units']:,}",
+            f"{cell['units'] / total:.1%}",
+            f"{capacity:,.0f}" if capacity else "-",
+            str(len(cell["api"])),
+        )
+    print_table(table)
+
+
 @app.command()
-def add(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
-    """Start another cell: its PostgreSQL and its API processes. It joins empty; a rebalance gives it units."""
+def add(
+    *,
+    empty: Annotated[bool, typer.Option("--empty", help="Leave it ready and empty, as a spare.")] = False,
+    no_wait: NoWait = False,
+    data: DataOption = DATA_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Start another cell on this machine, and give it its share of the units."""
     try:
         with err().status("starting the database and the processes of another cell"):
             answer = request(DataFolder(data).control_socket, "add_cell")
@@ -25,7 +67,83 @@ def add(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
         fail(str(error))
     if "error" in answer:
         fail(answer["error"])
+    name, operator = answer["cell"], Operator(data)
+    watch(f"{name} joins", lambda: _joined(operator, name))
+    if empty:
+        _tell(operator.get(f"/v1/cells/{name}"), as_json=as_json, cell=name)
+        return
+    _order(operator, name, "activate", no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def activate(*, cell: Name, no_wait: NoWait = False, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Give a ready, empty or draining cell its share of the units."""
+    _order(Operator(data), cell, "activate", no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def drain(*, cell: Name, no_wait: NoWait = False, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Move every unit of a cell away; it is empty at the end, and may then be retired or activated again."""
+    _order(Operator(data), cell, "drain", no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def retire(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """End the life of an empty cell for good; refused while anything of it remains."""
+    _order(Operator(data), cell, "retire", no_wait=True, as_json=as_json)
+
+
+def _order(operator: Operator, cell: str, verb: str, *, no_wait: bool, as_json: bool) -> None:
+    ordered = operator.post(f"/v1/cells/{cell}/{verb}")
+    if not no_wait and verb == "activate":
+        target = _target(operator, cell)
+        watch(f"{cell} is being filled", lambda: _filled(operator, cell, target))
+    if not no_wait and verb == "drain":
+        most = ordered["units"]
+        watch(f"{cell} is being drained", lambda: _drained(operator, cell, most))
+    _tell(operator.get(f"/v1/cells/{cell}"), as_json=as_json, cell=cell)
+
+
+def _tell(shown: Mapping[str, Any], *, as_json: bool, cell: str) -> None:
     if as_json:
-        print_json(answer)
+        print_json({"cell": cell, "state": shown["state"], "units": shown["units"], "is_filling": shown["is_filling"]})
     else:
-        out().print(f"{answer['cell']} runs and has joined, without units", highlight=False)
+        out().print(f"{cell} is {shown['state']} and has {shown['units']:,} units", highlight=False)
+
+
+def _target(operator: Operator, cell: str) -> int:
+    """How many units it will have."""
+    plan = operator.post("/v1/rebalances", {"dry_run": True})
+    return next((share["units"] for share in plan["after"] if share["cell"] == cell), 0)
+
+
+def _joined(operator: Operator, cell: str) -> Reached | None:
+    shown = operator.try_to_get("/v1/cells")
+    if shown is None:
+        return None
+    state = next((one["state"] for one in shown["cells"] if one["id"] == cell), "unknown")
+    is_over = state not in {"unknown", "registered"}
+    return Reached(done=int(is_over), total=1, is_over=is_over, note=state)
+
+
+def _filled(operator: Operator, cell: str, target: int) -> Reached | None:
+    shown = operator.try_to_get(f"/v1/cells/{cell}")
+    if shown is None:
+        return None
+    is_over = not shown["is_filling"] or shown["state"] != "active"
+    return Reached(done=shown["units"], total=max(target, shown["units"]), is_over=is_over, note=_note(operator))
+
+
+def _drained(operator: Operator, cell: str, most: int) -> Reached | None:
+    shown = operator.try_to_get(f"/v1/cells/{cell}")
+    if shown is None:
+        return None
+    is_over = shown["state"] != "draining"
+    return Reached(done=most - shown["units"], total=most, is_over=is_over, note=_note(operator))
+
+
+def _note(operator: Operator) -> str:
+    """What keeps the rest from moving, if it is more than waiting for its turn."""
+    plan = operator.try_to_get("/v1/plan") or {"waiting": []}
+    found = [one for one in plan["waiting"] if one["reason"].endswith(MOVE_REASONS)]
+    return f"{found[0]['subject']}: {found[0]['detail']}" if found else ""

@@ -1,0 +1,100 @@
+"""How verbs of operators speak to the control plane, and wait for what they ordered: a restart of it is no end.
+
+Orders are recorded there; a verb that is interrupted loses nothing but its view, and the same verb again shows it.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cellwallet.commands.terminal import err, fail
+from cellwallet.local.stack import StackMustExistError, read_stack
+from contract.values import value
+
+TIMEOUT_S = 10.0
+POLL_S = 0.5
+GONE_MAX_S = 120.0
+"""So long a control plane may be away before a verb that only watches gives up."""
+
+
+class Operator:
+    """The control plane of the platform in a data folder, with the operator's token."""
+
+    def __init__(self, data: Path) -> None:
+        try:
+            stack = read_stack(data)
+        except StackMustExistError as error:
+            fail(str(error))
+        self._http = httpx.Client(
+            base_url=stack.control_plane_url,
+            headers={"Authorization": f"Bearer {stack.tokens.operator}"},
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def get(self, path: str) -> Any:
+        return self._told("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._told("POST", path, body)
+
+    def try_to_get(self, path: str) -> Any | None:
+        """None while the control plane is away or not ready."""
+        try:
+            response = self._http.get(path)
+        except httpx.TransportError:
+            return None
+        return response.json() if response.status_code == 200 else None
+
+    def _told(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """The answer; ends the program with the reason of a refusal."""
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            fail(f"the control plane does not answer ({error}); is the platform up? `cellwallet status` tells")
+        if response.status_code >= 400:
+            problem = response.json()
+            fail(f"{problem['reason']}: {problem['detail']}")
+        return response.json()
+
+
+@value
+class Reached:
+    """How far something is: units of all units, and what it waits for."""
+
+    done: int
+    total: int
+    is_over: bool
+    note: str = ""
+
+
+def watch(what: str, look: Callable[[], Reached | None]) -> None:
+    """A bar until it is over; `look` gives None while nobody can be asked."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    console = err()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None, note="")
+        seen_at = time.monotonic()
+        while True:
+            reached = look()
+            if reached is None:
+                progress.update(task, note="the control plane is away; what was ordered is recorded")
+                if time.monotonic() - seen_at > GONE_MAX_S:
+                    fail(f"the control plane has been away for {GONE_MAX_S:.0f} s; the same command again goes on")
+            else:
+                seen_at = time.monotonic()
+                progress.update(task, completed=reached.done, total=reached.total, note=reached.note)
+                if reached.is_over:
+                    return
+            time.sleep(POLL_S)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from cellwallet.local.postgres import Cluster
+from cellwallet.local.standby import Standby
 from contract.values import value
 
 SERVICE_PATIENCE_S = 25.0
@@ -23,6 +24,20 @@ class Database:
     provision: Callable[[Cluster], object]
     """Runs in a thread each time the platform starts; running it again changes nothing."""
     needs: tuple[str, ...] = ()
+
+
+def standby_database(name: str, standby: Standby, *, primary: str) -> Database:
+    """A standby that commits wait for; `primary` is the part that it is a copy of.
+
+    Once it has its copy it starts beside the primary and not after it: a primary that finds its standby gone commits
+    nothing, and so cannot be provisioned either.
+    """
+    return Database(
+        name=name,
+        cluster=standby,
+        provision=lambda _: standby.demand(),
+        needs=() if standby.has_copy else (primary,),
+    )
 
 
 @value

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString
 
+import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -116,6 +117,11 @@ class Standby(Cluster):
         return self.name.replace("-", "_")
 
     @property
+    def has_copy(self) -> bool:
+        """Whether it can run without the primary."""
+        return self.data_folder.exists()
+
+    @property
     def is_following(self) -> bool:
         """Whether its data is a standby's; false before the copy and after a promotion."""
         return (self.data_folder / "standby.signal").exists()
@@ -177,10 +183,17 @@ class Standby(Cluster):
     def _wait_until(self, is_so: Callable[[Replication], bool], what: str, *, timeout_s: float | None = None) -> None:
         patience_s = SYNCHRONOUS_TIMEOUT_S if timeout_s is None else timeout_s
         deadline = time.monotonic() + patience_s
-        while not is_so(self.replication()):
+        while not is_so(self._seen()):
             if time.monotonic() > deadline:
                 raise StandbyMustFollowError(f"{self.name} was not {what} in {patience_s:.0f} s\n{self.log_tail()}")
             time.sleep(POLL_S)
+
+    def _seen(self) -> Replication:
+        """While the primary is away nobody follows it."""
+        try:
+            return self.replication()
+        except psycopg.OperationalError:
+            return Replication()
 
 
 @contextmanager

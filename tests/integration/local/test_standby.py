@@ -1,18 +1,22 @@
 """A standby that commits wait for: what is acknowledged is on it, and without it nothing is acknowledged."""
 
+import asyncio
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from cellwallet.local.parts import Database, standby_database
 from cellwallet.local.postgres import THROWAWAY, Cluster, PostgresMustStartError
 from cellwallet.local.standby import Replication, Standby, StandbyMustFollowError
+from cellwallet.local.supervisor import RunningPart, Supervisor
 
 DEADLINE_S = 30.0
 A_MOMENT_S = 1.0
@@ -245,3 +249,47 @@ def test_a_copy_that_fails_is_told_and_leaves_no_half_standby(primary: Cluster, 
     with pytest.raises(PostgresMustStartError, match="pg_basebackup failed"):
         broken.start()
     assert not broken.data_folder.exists()
+
+
+@asynccontextmanager
+async def supervised(folder: Path) -> AsyncIterator[tuple[Supervisor, Standby]]:
+    """Both as parts of a platform, whose start writes something to the primary."""
+    primary = Cluster(folder / "one", settings=THROWAWAY)
+    standby = Standby(primary, folder / "two")
+    started = "CREATE TABLE IF NOT EXISTS starts (at timestamptz DEFAULT now()); INSERT INTO starts DEFAULT VALUES"
+    supervisor = Supervisor(lambda _: None)
+    supervisor.add(
+        [
+            Database(name="primary", cluster=primary, provision=lambda one: one.run_script(started)),
+            standby_database("standby", standby, primary="primary"),
+        ]
+    )
+    try:
+        await supervisor.wait_until_ready(timeout_s=DEADLINE_S)
+        yield supervisor, standby
+    finally:
+        await supervisor.stop()
+
+
+def is_ready_again(running: RunningPart) -> bool:
+    return (running.restarts, running.state) == (1, "ready")
+
+
+def has_starts(cluster: Cluster, count: int) -> bool:
+    with cluster.superuser() as connection:
+        return len(connection.execute("SELECT at FROM starts").fetchall()) == count
+
+
+async def test_a_supervisor_keeps_both_alive_and_starts_them_again_as_they_were(tmp_path: Path) -> None:
+    for start in (1, 2):
+        async with supervised(tmp_path) as (supervisor, standby):
+            assert (await asyncio.to_thread(standby.replication)).is_synchronous
+            for part in ("standby", "primary"):
+                running = supervisor.parts[part]
+                assert running.pid is not None
+                os.kill(running.pid, signal.SIGKILL)
+                is_back = partial(is_ready_again, running)
+                await asyncio.to_thread(wait_until, is_back, f"{part} is started again")
+                await asyncio.to_thread(standby.wait_until_synchronous, timeout_s=DEADLINE_S)
+            has_this_start = partial(has_starts, standby, start)
+            await asyncio.to_thread(wait_until, has_this_start, "the standby has what this start wrote")

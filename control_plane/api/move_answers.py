@@ -13,16 +13,17 @@ from control_plane.fleet.model import Unreachable
 from control_plane.moves.isolating import IsolationReason, IsolationRefused
 from control_plane.moves.model import MovedUnit, MoveRecord
 from control_plane.moves.ordering import MoveRefused, OrderReason
-from control_plane.store.moves import MoveStep
+from control_plane.store.moves import MoveStep, UnitCounts
 
 
-def answer_of(move: MoveRecord) -> MoveAnswer:
-    return MoveAnswer.model_validate(_facts(move))
+def answer_of(move: MoveRecord, counts: UnitCounts | None = None) -> MoveAnswer:
+    """`counts` where the record came without its units."""
+    return MoveAnswer.model_validate(_facts(move, counts or _counted(move)))
 
 
 def whole_answer_of(move: MoveRecord, steps: Sequence[MoveStep]) -> WholeMoveAnswer:
     return WholeMoveAnswer.model_validate(
-        _facts(move)
+        _facts(move, _counted(move))
         | {
             "difference": move.difference,
             "moved_units": [_unit(unit) for unit in move.units],
@@ -53,8 +54,16 @@ def refusal_of(outcome: MoveRefused | IsolationRefused | Unreachable) -> Refusal
     return Refusal(reason=MoveProblem(outcome.reason.value), detail=outcome.detail, facts=facts)
 
 
-def _facts(move: MoveRecord) -> dict[str, object]:
-    pauses = [unit.pause_ms for unit in move.units if unit.pause_ms is not None]
+def _counted(move: MoveRecord) -> UnitCounts:
+    return UnitCounts(
+        units=len(move.units),
+        moved=len(move.moved),
+        moved_with_wallets=sum(bool(unit.wallets) for unit in move.moved),
+        pause_ms_max=max((unit.pause_ms for unit in move.units if unit.pause_ms is not None), default=None),
+    )
+
+
+def _facts(move: MoveRecord, counts: UnitCounts) -> dict[str, object]:
     return {
         "move_id": move.id,
         "state": move.state,
@@ -62,9 +71,9 @@ def _facts(move: MoveRecord) -> dict[str, object]:
         "to_cell": move.to_cell,
         "purpose": move.purpose,
         "wallet_id": move.wallet_id,
-        "units": len(move.units),
-        "units_moved": len(move.moved),
-        "units_with_wallets_moved": sum(bool(unit.wallets) for unit in move.moved),
+        "units": counts.units,
+        "units_moved": counts.moved,
+        "units_with_wallets_moved": counts.moved_with_wallets,
         "portion": move.portion,
         "stop": move.stop,
         "reason": move.reason,
@@ -72,7 +81,7 @@ def _facts(move: MoveRecord) -> dict[str, object]:
         "copied_rows": move.copied_rows,
         "copied_bytes": move.copied_bytes,
         "copy_ms": round(move.copy_ms, 3),
-        "pause_ms_max": round(max(pauses), 3) if pauses else None,
+        "pause_ms_max": None if counts.pause_ms_max is None else round(counts.pause_ms_max, 3),
         "ordered_by": move.ordered_by,
         "ordered_at": instant_text(move.ordered_at),
         "ended_at": _instant(move.ended_at),

@@ -30,7 +30,7 @@ from control_plane.moves.model import MoveRecord
 from control_plane.moves.ordering import MoveOrder, MoveRefused
 from control_plane.moves.portions import is_beyond_cancelling
 from control_plane.moves.reasons import StopReason
-from control_plane.store.moves import latest_moves, move_of, order_move, steps_of, stop_move
+from control_plane.store.moves import counts_of, latest_moves, move_of, order_move, steps_of, stop_move
 
 move_routes = APIRouter(route_class=ScopedRoute, tags=["moves"])
 
@@ -52,9 +52,11 @@ async def list_moves(
     """Newest first."""
     async with parts_of(request).database.transaction() as connection:
         page = await latest_moves(connection, below=_place(cursor), limit=limit + 1, are_open=is_open)
-    shown = page[:limit]
+        shown = page[:limit]
+        counts = await counts_of(connection, [move.id for move in shown])
     return MovesAnswer(
-        moves=[answer_of(move) for move in shown], next_cursor=_cursor(shown[-1]) if len(page) > limit else None
+        moves=[answer_of(move, counts[move.id]) for move in shown],
+        next_cursor=_cursor(shown[-1]) if len(page) > limit else None,
     )
 
 

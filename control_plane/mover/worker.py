@@ -26,7 +26,7 @@ from control_plane.moves.policy import MovePolicy
 from control_plane.store.cells import cells_in_order
 from control_plane.store.database import Database, DatabaseMustBeReadyError
 from control_plane.store.move_locks import acting_on
-from control_plane.store.moves import open_moves
+from control_plane.store.moves import open_heads
 from control_plane.tokens import utc_now
 from control_plane.watch import Watch
 
@@ -79,7 +79,7 @@ class Worker:
         try:
             async with self._parts.database.transaction() as connection:
                 self._parts.cells.know(await cells_in_order(connection))
-                moves = await open_moves(connection)
+                moves = await open_heads(connection)
             self.looked_at = monotonic()
             self._interrupt_stopped(moves)
             self._take_up(moves)

@@ -5,16 +5,17 @@ mover that was outpaced writes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.ids import CellId, WalletId
 from contract.slots import slot_of
 from contract.values import value
-from control_plane.moves.model import MovedUnit, MoveRecord, UnitResult
+from control_plane.moves.model import MovedUnit, MoveRecord
 from control_plane.moves.ordering import (
     MoveOrder,
     MoveRefused,
@@ -23,7 +24,7 @@ from control_plane.moves.ordering import (
     UnitPlace,
     refusal_of,
 )
-from control_plane.moves.states import MoveEvent, MoveState, state_after
+from control_plane.moves.states import ENDED, MoveEvent, MoveState, state_after
 from control_plane.store.changes import record_change
 from control_plane.store.locks import lock_fleet
 from control_plane.store.nudges import nudge
@@ -41,6 +42,16 @@ class MoveStep:
     step: str
     duration_ms: float
     facts: Mapping[str, Any] | None
+
+
+@value
+class UnitCounts:
+    """Of one move."""
+
+    units: int
+    moved: int
+    moved_with_wallets: int
+    pause_ms_max: float | None
 
 
 @value
@@ -107,13 +118,44 @@ async def open_moves(connection: AsyncConnection) -> tuple[MoveRecord, ...]:
 async def latest_moves(
     connection: AsyncConnection, *, below: tuple[datetime, str] | None, limit: int, are_open: bool | None = None
 ) -> tuple[MoveRecord, ...]:
-    """Newest first; `below` is the place of the last one of the page before."""
+    """Newest first and without their units; `below` is the place of the last one of the page before."""
     query = select(moves).order_by(moves.c.ordered_at.desc(), moves.c.id.desc()).limit(limit)
     if below is not None:
         query = query.where(tuple_(moves.c.ordered_at, moves.c.id) < below)
     if are_open is not None:
         query = query.where(moves.c.ended_at.is_(None) if are_open else moves.c.ended_at.is_not(None))
-    return await _records(connection, query)
+    return tuple(_record(row, ()) for row in (await connection.execute(query)).all())
+
+
+async def open_heads(connection: AsyncConnection) -> tuple[MoveRecord, ...]:
+    """All that have not ended, the oldest order first, without their units: a glance that costs little."""
+    query = select(moves).where(moves.c.ended_at.is_(None)).order_by(moves.c.ordered_at, moves.c.id)
+    return tuple(_record(row, ()) for row in (await connection.execute(query)).all())
+
+
+async def counts_of(connection: AsyncConnection, move_ids: Sequence[str]) -> dict[str, UnitCounts]:
+    is_moved = move_units.c.result == "moved"
+    query = (
+        select(
+            move_units.c.move_id,
+            func.count().label("units"),
+            func.count().filter(is_moved).label("moved"),
+            func.count().filter(is_moved, move_units.c.wallets > 0).label("moved_with_wallets"),
+            func.max(move_units.c.pause_ms).label("pause_ms_max"),
+        )
+        .where(move_units.c.move_id.in_(move_ids))
+        .group_by(move_units.c.move_id)
+    )
+    rows = (await connection.execute(query)).all()
+    return {
+        row.move_id: UnitCounts(
+            units=row.units,
+            moved=row.moved,
+            moved_with_wallets=row.moved_with_wallets,
+            pause_ms_max=row.pause_ms_max,
+        )
+        for row in rows
+    }
 
 
 async def last_moved_at(connection: AsyncConnection, among: Sequence[int]) -> dict[int, datetime]:
@@ -195,33 +237,42 @@ async def _written(
     recorded: Recorded,
     *conditions: ColumnElement[bool],
 ) -> MoveRecord | None:
-    ended: dict[str, Any] = {"ended_at": func.now()} if not _stays_open(following) else {}
+    """The record as it then is; units are not read again, for a move may have thousands and time may be short."""
+    ended: dict[str, Any] = {"ended_at": func.now()} if following in ENDED else {}
     seen = (moves.c.id == move.id, moves.c.state == move.state, moves.c.portion == move.portion)
     values = {"state": following, "changed_at": func.now(), **ended, **(recorded.move or {})}
-    written = await connection.execute(update(moves).where(*seen, *conditions).values(**values))
-    if written.rowcount != 1:
+    write = update(moves).where(*seen, *conditions).values(**values).returning(moves)
+    row = (await connection.execute(write)).first()
+    if row is None:
         return None
-    of_move = move_units.c.move_id == move.id
-    if recorded.all_in_hand:
-        await _write_units(connection, (of_move, move_units.c.result == "in_hand"), recorded.all_in_hand)
-    for unit, facts in (recorded.units or {}).items():
-        await _write_units(connection, (of_move, move_units.c.unit == unit), facts)
-    if ended:
-        left: dict[str, UnitResult] = {"result": "left"}
-        await _write_units(connection, (of_move, move_units.c.result.in_(OPEN_RESULTS)), left)
-    return await move_of(connection, move.id)
+    after = tuple(_unit_after(unit, recorded, is_ended=bool(ended)) for unit in move.units)
+    changed = [new for old, new in zip(move.units, after, strict=True) if new is not old]
+    await _write_units(connection, move.id, changed)
+    return _record(row, after)
 
 
-def _stays_open(state: MoveState) -> bool:
-    return state not in {"done", "cancelled", "aborted", "quarantined"}
+def _unit_after(unit: MovedUnit, recorded: Recorded, *, is_ended: bool) -> MovedUnit:
+    facts: dict[str, Any] = {}
+    if unit.result == "in_hand":
+        facts |= recorded.all_in_hand or {}
+    facts |= (recorded.units or {}).get(unit.unit, {})
+    if is_ended and facts.get("result", unit.result) in OPEN_RESULTS:
+        facts["result"] = "left"
+    return replace(unit, **facts) if facts else unit
 
 
-async def _write_units(
-    connection: AsyncConnection, chosen: tuple[ColumnElement[bool], ...], facts: Mapping[str, Any]
-) -> None:
-    await connection.execute(
-        update(move_units).where(*chosen).values({move_units.c[name]: facts[name] for name in facts})
+async def _write_units(connection: AsyncConnection, move_id: str, changed: Sequence[MovedUnit]) -> None:
+    """All columns of each, in one round trip."""
+    if not changed:
+        return
+    columns = [column.name for column in move_units.c if column.name not in {"move_id", "unit"}]
+    write = (
+        update(move_units)
+        .where(move_units.c.move_id == move_id, move_units.c.unit == bindparam("of_unit"))
+        .values({move_units.c[name]: bindparam(f"new_{name}") for name in columns})
     )
+    rows = [{"of_unit": one.unit} | {f"new_{name}": getattr(one, name) for name in columns} for one in changed]
+    await connection.execute(write, rows)
 
 
 def _refusal_of_other(known: MoveRecord, order: MoveOrder) -> MoveRefused | None:

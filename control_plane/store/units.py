@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Row, cast, func, insert, literal, select, update
+from sqlalchemy import Integer, Row, bindparam, cast, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.ids import WalletId
@@ -54,13 +54,20 @@ async def change_units(connection: AsyncConnection, changes: Sequence[UnitChange
     epochs = {row.unit: row.epoch for row in (await connection.execute(query.with_for_update())).all()}
     if any(epochs.get(change.unit) != change.from_epoch for change in changes):
         return False
-    for change in changes:
-        await connection.execute(
-            update(units)
-            .where(units.c.unit == change.unit)
-            .values(cell=change.cell, epoch=change.epoch, is_moving=change.is_moving)
-        )
+    if changes:
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("cell", "epoch", "is_moving")}
+        write = update(units).where(units.c.unit == bindparam("of_unit")).values(**values)
+        await connection.execute(write, [_new_row(change) for change in changes])
     return True
+
+
+def _new_row(change: UnitChange) -> dict[str, object]:
+    return {
+        "of_unit": change.unit,
+        "new_cell": change.cell,
+        "new_epoch": change.epoch,
+        "new_is_moving": change.is_moving,
+    }
 
 
 async def unit_of(connection: AsyncConnection, wallet_id: WalletId) -> Row[Any] | None:

@@ -1,6 +1,6 @@
 """`cellwallet wallets open|show|entries|statement`: wallets as a vendor sees them, through the router.
 
-Its verb holds stands in holds.py, verify, export and keys in verification.py.
+Its verb holds stands in holds.py; verify, export and keys in verification.py; isolate and rejoin in isolation.py.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cellwallet.client import Entry, Statement, Wallet, accepted
-from cellwallet.commands import verification
+from cellwallet.commands import isolation, verification
 from cellwallet.commands.connection import TokenOption, UrlOption, failures_told
 from cellwallet.commands.holds import holds
 from cellwallet.commands.named_wallets import WalletArgument, client_of, named
@@ -157,6 +157,8 @@ app.command("holds")(holds)
 app.command("verify")(verification.verify)
 app.command("export")(verification.export)
 app.command("keys")(verification.keys)
+app.command("isolate")(isolation.isolate)
+app.command("rejoin")(isolation.rejoin)
 
 
 def _print_wallets(wallets: list[Wallet]) -> None:

@@ -17,6 +17,7 @@ from control_plane.store.changes import record_change
 from control_plane.store.locks import lock_fleet
 from control_plane.store.nudges import nudge
 from control_plane.store.tables import cells, instances, units
+from control_plane.store.units import is_in_use
 
 
 @value
@@ -117,7 +118,7 @@ async def forget_key(connection: AsyncConnection, cell: CellId, *, actor: str, r
 
 
 async def _unit_counts(connection: AsyncConnection, *, only: CellId | None) -> dict[CellId, int]:
-    query = select(units.c.cell, func.count().label("units")).group_by(units.c.cell)
+    query = select(units.c.cell, func.count().label("units")).where(is_in_use()).group_by(units.c.cell)
     if only is not None:
         query = query.where(units.c.cell == only)
     return {CellId(row.cell): row.units for row in (await connection.execute(query)).all()}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Row, bindparam, cast, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Integer, Row, bindparam, cast, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.ids import WalletId
@@ -12,14 +12,14 @@ from control_plane.fleet.model import OwnedRun
 from control_plane.fleet.placement import Share
 from control_plane.fleet.publish import UnitChange
 from control_plane.store.locks import lock_fleet
-from control_plane.store.tables import directories, fleet, isolated_wallets, units
+from control_plane.store.tables import directories, fleet, isolated_wallets, isolations, units
 
 
 async def owned_runs(connection: AsyncConnection) -> tuple[OwnedRun, ...]:
-    """All units, consecutive ones of equal owner, epoch and transition as one run."""
+    """All units, consecutive ones of equal owner, epoch and transition as one run. Not those that a wallet has left."""
     alike = (units.c.cell, units.c.epoch, units.c.is_moving)
     position = func.row_number().over(partition_by=alike, order_by=units.c.unit)
-    islands = select(units, (units.c.unit - position).label("island")).subquery()
+    islands = select(units, (units.c.unit - position).label("island")).where(is_in_use()).subquery()
     first = func.min(islands.c.unit)
     query = (
         select(first.label("first"), func.max(islands.c.unit).label("last"))
@@ -28,6 +28,12 @@ async def owned_runs(connection: AsyncConnection) -> tuple[OwnedRun, ...]:
         .order_by(first)
     )
     return tuple(OwnedRun(**row._asdict()) for row in (await connection.execute(query)).all())
+
+
+def is_in_use() -> ColumnElement[bool]:
+    """A wallet that went back to its slot left its isolated unit to nobody; the number stays taken."""
+    left = select(isolations.c.unit).where(isolations.c.unit == units.c.unit, isolations.c.ended_at.is_not(None))
+    return ~left.exists()
 
 
 async def isolated_units(connection: AsyncConnection) -> dict[str, int]:

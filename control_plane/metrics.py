@@ -1,6 +1,6 @@
 """What Prometheus sees of this process. One registry per process, made by the composition root.
 
-Labels are bounded: reasons, states, actions, routes; never ids of vendors, wallets or requests.
+Labels are bounded: reasons, states, actions, routes, cells, routers; never ids of vendors, wallets or requests.
 """
 
 from collections import Counter as Tally
@@ -10,6 +10,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from control_plane.fleet.reasons import Waiting, WaitReason
+from control_plane.moves.states import MOVE_STATES
 from control_plane.store.fleet import Figures
 from control_plane.store.tables import CELL_STATES
 
@@ -33,6 +34,25 @@ class Metrics:
         self.router_lag = Gauge(
             "control_plane_router_lag_publications_max",
             "Publications that the slowest live router has not applied",
+            registry=registry,
+        )
+        self.router_lags = Gauge(
+            "control_plane_router_lag_publications",
+            "Publications that a live router has not applied",
+            ["router"],
+            registry=registry,
+        )
+        self.router_ages = Gauge(
+            "control_plane_router_directory_age_seconds",
+            "Since the directory that a live router works with was followed by a newer one; 0 = it has the newest",
+            ["router"],
+            registry=registry,
+        )
+        self.units = Gauge("control_plane_units", "Units of each cell", ["cell"], registry=registry)
+        self.moves = Gauge(
+            "control_plane_moves",
+            "Open moves, and those that ended within a day, by state",
+            ["state"],
             registry=registry,
         )
         self.cells = Gauge("control_plane_cells", "Cells by state", ["state"], registry=registry)
@@ -66,6 +86,16 @@ class Metrics:
         self.directory_age.set(_age_s(figures.directory_issued_at, figures.now))
         self.routers.set(figures.routers)
         self.router_lag.set(figures.router_lag_max)
+        for gauge, told in (
+            (self.router_lags, figures.router_lags),
+            (self.router_ages, figures.router_ages_s),
+            (self.units, figures.units_by_cell),
+        ):
+            gauge.clear()
+            for name, number in told.items():
+                gauge.labels(name).set(number)
+        for move_state in MOVE_STATES:
+            self.moves.labels(state=move_state).set(figures.moves_by_state.get(move_state, 0))
         for state in CELL_STATES:
             self.cells.labels(state=state).set(figures.cells_by_state.get(state, 0))
 

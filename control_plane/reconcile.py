@@ -174,14 +174,16 @@ class Reconciler:
         return False
 
     async def _publish(self, action: Publication) -> bool:
-        signed_text = self._signing_key.signed_text(action.document.model_dump(mode="json"))
         async with self._database.transaction() as connection:
-            return await publish_directory(connection, action, signed_text)
+            return await publish_directory(connection, action, self.signed(action))
 
     async def _publish_configuration(self, action: ConfigurationPublication) -> bool:
-        signed_text = self._signing_key.signed_text(action.document.model_dump(mode="json"))
         async with self._database.transaction() as connection:
-            return await publish_configuration(connection, action, signed_text)
+            return await publish_configuration(connection, action, self.signed(action))
+
+    def signed(self, publication: Publication | ConfigurationPublication) -> str:
+        """The document as it goes out."""
+        return self._signing_key.signed_text(publication.document.model_dump(mode="json"))
 
     def _remember(self, now: datetime, following: Plan) -> None:
         before = self.planned.plan.waiting if self.planned else ()

@@ -279,3 +279,22 @@ class RebalanceAnswer(BaseModel):
     waiting: list[WaitingAnswer]
     before: list[ShareAnswer]
     after: list[ShareAnswer]
+
+
+class RebuildBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dry_run: bool = False
+    allow_large_change: bool = False
+    """More than a twentieth of the recorded units may change their cell."""
+
+
+class RebuildAnswer(BaseModel):
+    units: int
+    changed: int
+    """Units that were recorded with another cell."""
+    cells: list[str]
+    """That own units."""
+    isolated: int
+    superseded: list[str]
+    """Claims of cells that gave the unit away, according to whom they gave it; at most twenty."""

@@ -1,7 +1,7 @@
 """The whole fleet in one consistent look, for `plan`; and the figures that are shown of it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +12,12 @@ from control_plane.store.cells import cells_in_order
 from control_plane.store.documents import last_configurations, last_directory
 from control_plane.store.limits import wallet_limits
 from control_plane.store.routers import live_routers
-from control_plane.store.tables import cells, directories
+from control_plane.store.tables import cells, directories, moves, units
 from control_plane.store.units import isolated_units, owned_runs
 from control_plane.store.vendors import policies
 from control_plane.store.webhooks import published_webhooks
+
+MOVES_SHOWN = timedelta(days=1)
 
 
 @value
@@ -34,6 +36,12 @@ class Figures:
     routers: int
     router_lag_max: int
     """Publications that the slowest live router has not applied."""
+    router_lags: Mapping[str, int]
+    router_ages_s: Mapping[str, float]
+    """For how long a newer directory than the router's has been out."""
+    units_by_cell: Mapping[str, int]
+    moves_by_state: Mapping[str, int]
+    """Open ones, and those that ended within a day."""
     now: datetime
 
 
@@ -60,20 +68,33 @@ async def figures(connection: AsyncConnection) -> Figures:
     newest = select(directories.c.version, directories.c.issued_at).order_by(directories.c.version.desc()).limit(1)
     directory = (await connection.execute(newest)).first()
     routers = await live_routers(connection)
-    slowest = min(routers.values(), default=None)
+    behind = {router: await _behind(connection, applied) for router, applied in routers.items()}
+    of_cells = select(units.c.cell, func.count().label("units")).group_by(units.c.cell)
+    of_moves = (
+        select(moves.c.state, func.count().label("moves"))
+        .where(moves.c.ended_at.is_(None) | (moves.c.ended_at > func.now() - MOVES_SHOWN))
+        .group_by(moves.c.state)
+    )
     return Figures(
         cells_by_state={row.state: row.cells for row in (await connection.execute(by_state)).all()},
         directory_version=directory.version if directory else None,
         directory_issued_at=directory.issued_at if directory else None,
         routers=len(routers),
-        router_lag_max=0 if slowest is None else await _publications_after(connection, slowest),
+        router_lag_max=max((lag for lag, _ in behind.values()), default=0),
+        router_lags={router: lag for router, (lag, _) in behind.items()},
+        router_ages_s={router: age_s for router, (_, age_s) in behind.items()},
+        units_by_cell={row.cell: row.units for row in (await connection.execute(of_cells)).all()},
+        moves_by_state={row.state: row.moves for row in (await connection.execute(of_moves)).all()},
         now=await _now(connection),
     )
 
 
-async def _publications_after(connection: AsyncConnection, version: int) -> int:
-    query = select(func.count()).select_from(directories).where(directories.c.version > version)
-    return int((await connection.execute(query)).scalar_one())
+async def _behind(connection: AsyncConnection, version: int) -> tuple[int, float]:
+    """How many publications have followed this version, and how long ago the first of them did."""
+    first = func.extract("epoch", func.now() - func.min(directories.c.issued_at))
+    query = select(func.count(), first).where(directories.c.version > version)
+    count, age_s = (await connection.execute(query)).one()
+    return int(count), float(age_s or 0.0)
 
 
 async def _now(connection: AsyncConnection) -> datetime:

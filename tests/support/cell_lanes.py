@@ -1,7 +1,7 @@
 """The write path of one process under test: its lanes, and the hands to use them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from cell_databases import CellDatabase
@@ -23,6 +23,8 @@ class RunningLanes:
     def __init__(self, lanes: Lanes, metrics: Metrics) -> None:
         self.lanes = lanes
         self.metrics = metrics
+        self.on_moving: Callable[[], None] = lambda: None
+        """Told when a command meets a unit that moves."""
 
     def submit(self, command: Command, *, deadline_s: float = DEADLINE_S) -> "asyncio.Future[Outcome]":
         return self.lanes.submit(command, deadline_at_s=asyncio.get_running_loop().time() + deadline_s)
@@ -72,16 +74,23 @@ async def running_lanes(
     patience_s: float = 10.0,
 ) -> AsyncIterator[RunningLanes]:
     metrics = Metrics(cell_id="cell-a", zone="zone-1", software_version="1")
+    running: RunningLanes
+
+    def tell() -> None:
+        running.on_moving()
+
     built = Lanes(
         postgres_ledger(store.app_url) if isinstance(store, CellDatabase) else store,
         lanes=lanes,
         money=LaneLimits(batch_max=batch_max, queue_max=queue_max, patience_s=patience_s),
         openings=LaneLimits(batch_max=batch_max, queue_max=openings_max, patience_s=patience_s),
         metrics=metrics,
+        on_moving=tell,
     )
+    running = RunningLanes(built, metrics)
     built.start()
     try:
         await until(lambda: built.are_connected)
-        yield RunningLanes(built, metrics)
+        yield running
     finally:
         await built.stop()

@@ -55,6 +55,7 @@ class MovingCell:
             crash_points=CrashPoints(None),
         )
         self.duties = MoveDuties(self.moves, database_url=database.app_url, metrics=running.metrics)
+        running.on_moving = self.moves.look_for_grants
         self.url = ""
 
     def application(self) -> Any:
@@ -87,7 +88,7 @@ class MovingCell:
     async def assert_clean(self) -> None:
         for is_full in (False, True):
             report = await self.audit(is_full=is_full)
-            assert report.findings == (), self.name
+            assert report.findings == (), f"{self.name}: {report.findings}"
 
 
 def _configuration(cell: str) -> CellConfiguration:
@@ -169,7 +170,7 @@ class Mover:
     async def copy(self, *, rows_max: int = 5_000) -> int:
         """Entries until the target has what the source had when it was asked; the number of them."""
         copied = 0
-        for unit in self.units:
+        for unit in await self._filled():
             here = dict(done(await self.incoming("positions", {"units": [unit]}))["positions"])
             there = done(await self.outgoing("versions", {"units": [unit]}))["positions"]
             wanted = [[wallet_id, here.get(wallet_id, 0)] for wallet_id, seq in there if seq > here.get(wallet_id, 0)]
@@ -184,8 +185,12 @@ class Mover:
         self.copied += copied
         return copied
 
+    async def _filled(self) -> list[int]:
+        surveyed = done(await self.outgoing("survey"))["units"]
+        return [one["unit"] for one in surveyed if one["wallets"]]
+
     async def copy_state(self) -> None:
-        for unit in self.units:
+        for unit in await self._filled():
             page = await self.outgoing("rows", {"unit": unit, "part": "state"})
             assert page.status_code == 200, page.text
             done(await self.put(unit, "state", page.content))

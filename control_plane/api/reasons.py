@@ -53,25 +53,23 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     PlatformReason.LIMITS_MUST_FIT_THE_CONFIGURATION: Meaning(
         status=409, retry="never", title="The limits must fit the configuration"
     ),
-    PlatformReason.CELL_MUST_BE_READY: Meaning(status=409, retry="same_id", title="The cell must be ready"),
-    PlatformReason.ANOTHER_CELL_MUST_BE_ACTIVE: Meaning(
-        status=409, retry="same_id", title="Another cell must be active"
-    ),
-    PlatformReason.CELL_MUST_BE_EMPTY: Meaning(status=409, retry="same_id", title="The cell must be empty"),
-    PlatformReason.CELL_MUST_OWN_NO_UNIT: Meaning(status=409, retry="same_id", title="The cell must own no unit"),
+    PlatformReason.CELL_MUST_BE_READY: Meaning(status=409, retry="never", title="The cell must be ready"),
+    PlatformReason.ANOTHER_CELL_MUST_BE_ACTIVE: Meaning(status=409, retry="never", title="Another cell must be active"),
+    PlatformReason.CELL_MUST_BE_EMPTY: Meaning(status=409, retry="never", title="The cell must be empty"),
+    PlatformReason.CELL_MUST_OWN_NO_UNIT: Meaning(status=409, retry="never", title="The cell must own no unit"),
     PlatformReason.TRANSFERS_MUST_BE_SETTLED: Meaning(
-        status=409, retry="same_id", title="The transfers and groups of the cell must be settled"
+        status=409, retry="never", title="The transfers and groups of the cell must be settled"
     ),
     PlatformReason.EVENTS_MUST_BE_PUBLISHED: Meaning(
-        status=409, retry="same_id", title="The events of the cell must be published"
+        status=409, retry="never", title="The events of the cell must be published"
     ),
     PlatformReason.CELL_MUST_ANSWER: Meaning(status=503, retry="same_id", title="The cell must answer"),
     PlatformReason.CELL_MUST_NOT_HAVE_CHANGED: Meaning(
-        status=409, retry="same_id", title="The cell must not have changed meanwhile"
+        status=409, retry="never", title="The cell must not have changed meanwhile"
     ),
-    PlatformReason.MOVES_MUST_HAVE_ENDED: Meaning(status=409, retry="same_id", title="All moves must have ended"),
+    PlatformReason.MOVES_MUST_HAVE_ENDED: Meaning(status=409, retry="never", title="All moves must have ended"),
     PlatformReason.CLAIMS_MUST_AGREE: Meaning(
-        status=409, retry="same_id", title="Every slot must have exactly one owner"
+        status=409, retry="never", title="Every slot must have exactly one owner"
     ),
     PlatformReason.CHANGE_MUST_BE_ALLOWED: Meaning(
         status=409, retry="never", title="A change of so many units must be allowed explicitly"

@@ -17,7 +17,7 @@ from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, out, 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Units that go from cell to cell.")
 
 PAGE_MAX = 500
-UNITS_MAX = 16_384
+UNITS_MAX = 4_096
 _UNITS = re.compile(r"\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*")
 
 MoveArgument = Annotated[str, typer.Argument(metavar="MOVE_ID")]
@@ -34,6 +34,8 @@ def units_of(text: str) -> list[int]:
         if not 0 <= int(last or first) - int(first) < UNITS_MAX:
             raise typer.BadParameter(f"{part} is no range of at most {UNITS_MAX:,} units")
         numbers |= set(range(int(first), int(last or first) + 1))
+    if len(numbers) > UNITS_MAX:
+        raise typer.BadParameter(f"one move takes at most {UNITS_MAX:,} units")
     return sorted(numbers)
 
 

@@ -3,15 +3,23 @@
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from contract.ids import CELL_PATTERN, UUID_PATTERN
-from contract.slots import SLOTS
 
 UNIT_MAX = 2**31 - 1
+UNITS_MAX = 4_096
+"""Of one order; a body with so many numbers fits into what a body may have."""
 
 MovePath = Annotated[str, Path(pattern=UUID_PATTERN)]
-UnitNumber = Annotated[int, Field(ge=0, le=UNIT_MAX)]
+
+
+def _whole(number: Any) -> Any:
+    """`5.0` is an integer to JSON Schema, and so to whoever follows our document."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+UnitNumber = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=UNIT_MAX)]
 
 
 class MoveBody(BaseModel):
@@ -20,13 +28,18 @@ class MoveBody(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"oneOf": [{"required": [name]} for name in ("unit", "units", "wallet_id")]},
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": kind}}}
+                for name, kind in (("unit", "integer"), ("units", "array"), ("wallet_id", "string"))
+            ]
+        },
     )
 
     unit: UnitNumber | None = None
     units: Annotated[
         tuple[UnitNumber, ...] | None,
-        Field(min_length=1, max_length=SLOTS, strict=False, json_schema_extra={"uniqueItems": True}),
+        Field(min_length=1, max_length=UNITS_MAX, strict=False, json_schema_extra={"uniqueItems": True}),
     ] = None
     wallet_id: Annotated[str | None, Field(pattern=UUID_PATTERN)] = None
     to_cell: Annotated[str, Field(pattern=CELL_PATTERN)]

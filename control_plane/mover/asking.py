@@ -118,13 +118,13 @@ async def _bounded(response: httpx.Response) -> bytes | None:
     return b"".join(chunks)
 
 
-def _refused(status: int, content: bytes) -> StepRefused | Unreachable:
+def _refused(status: int, content: bytes) -> StepRefused:
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("reason"), str):
-        return Unreachable(detail=f"status {status} without a reason")
+        return StepRefused(status=status, reason=f"status_{status}", detail="the cell gave no reason", facts={})
     return StepRefused(
         status=status, reason=document["reason"], detail=str(document.get("detail", ""))[:500], facts=document
     )

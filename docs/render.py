@@ -12,6 +12,7 @@ from cell.ledger.grouping import GROUP_TRANSITIONS as GROUP_LIFE
 from cell.ledger.holding import HOLD_AFTER
 from cell.ledger.statuses import TRANSITIONS as WALLET_LIFE
 from cell.ledger.transferring import TRANSFER_TRANSITIONS as TRANSFER_LIFE
+from cell.ledger.unit_life import UNIT_TRANSITIONS as UNIT_LIFE
 from cell.settings import Settings as CellSettings
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 from control_plane.fleet.lifecycle import TRANSITIONS as CELL_LIFE
@@ -91,11 +92,13 @@ def lives() -> str:
     hold = [("[*]" if kind == "hold" else "open", kind, then) for kind, then in HOLD_AFTER.items()]
     transfer = [(state, "", then) for state, reached in TRANSFER_LIFE.items() for then in sorted(reached)]
     group = [(state, "", then) for state, reached in GROUP_LIFE.items() for then in sorted(reached)]
+    unit = [(state or "[*]", event.value, then or "[*]") for (state, event), then in UNIT_LIFE.items()]
     for title, edges in (
         ("A wallet", wallet),
         ("A hold, by the kinds of its entries; a capture in part leaves it open", hold),
         ("A transfer to another cell", transfer),
         ("A group", group),
+        ("A unit in one cell", unit),
         ("A cell", cell),
         ("A router's breaker for a cell", breaker),
     ):

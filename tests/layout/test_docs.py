@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from cell.crash_points import POINTS
+from cell.crash_points import MOVE_POINTS, SAGA_POINTS
 from contract.reasons import MEANINGS, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -74,5 +74,6 @@ def test_folders_that_the_invariants_name_exist() -> None:
 
 
 def test_every_crash_point_is_told() -> None:
-    text = (ROOT / "docs" / "life_of_a_transfer.md").read_text()
-    assert re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE) == list(POINTS)
+    for page, points in (("life_of_a_transfer.md", SAGA_POINTS), ("life_of_a_move.md", MOVE_POINTS)):
+        text = (ROOT / "docs" / page).read_text()
+        assert re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", text, re.MULTILINE) == list(points)

@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
     "headroom": "cellwallet.commands.headroom",
+    "simulate": "cellwallet.commands.simulate",
     "loadtest": "cellwallet.commands.loadtest",
     "version": "cellwallet.commands.version",
 }

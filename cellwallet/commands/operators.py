@@ -29,12 +29,8 @@ class Operator:
             stack = read_stack(data)
         except StackMustExistError as error:
             fail(str(error))
-        self._http = httpx.Client(
-            base_url=stack.control_plane_url,
-            headers={"Authorization": f"Bearer {stack.tokens.operator}"},
-            timeout=TIMEOUT_S,
-            trust_env=False,
-        )
+        self._url = stack.control_plane_url
+        self._headers = {"Authorization": f"Bearer {stack.tokens.operator}"}
 
     def get(self, path: str) -> Any:
         return self._told("GET", path, None)
@@ -45,15 +41,21 @@ class Operator:
     def try_to_get(self, path: str) -> Any | None:
         """None while the control plane is away or not ready."""
         try:
-            response = self._http.get(path)
+            response = self._asked("GET", path, None)
         except httpx.TransportError:
             return None
         return response.json() if response.status_code == 200 else None
 
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """Over a connection of its own: whoever watches may have been away for long."""
+        return httpx.request(
+            method, f"{self._url}{path}", json=body, headers=self._headers, timeout=TIMEOUT_S, trust_env=False
+        )
+
     def _told(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         """The answer; ends the program with the reason of a refusal."""
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._asked(method, path, body)
         except httpx.TransportError as error:
             fail(f"the control plane does not answer ({error}); is the platform up? `cellwallet status` tells")
         if response.status_code >= 400:

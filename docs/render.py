@@ -16,6 +16,7 @@ from cell.ledger.unit_life import UNIT_TRANSITIONS as UNIT_LIFE
 from cell.settings import Settings as CellSettings
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
 from control_plane.fleet.lifecycle import TRANSITIONS as CELL_LIFE
+from control_plane.moves.states import TRANSITIONS as MOVE_LIFE
 from control_plane.settings import Settings as ControlPlaneSettings
 from router.routing.breaker import TRANSITIONS as BREAKER_LIFE
 from router.settings import Settings as RouterSettings
@@ -63,7 +64,7 @@ def settings() -> str:
     for name, model, prefix in (
         ("Cell: `python -m cell serve`", CellSettings, "CELL_"),
         ("Router: `python -m router`", RouterSettings, "ROUTER_"),
-        ("Control plane: `python -m control_plane serve`", ControlPlaneSettings, "CONTROL_PLANE_"),
+        ("Control plane: `python -m control_plane serve`, and its `mover`", ControlPlaneSettings, "CONTROL_PLANE_"),
     ):
         lines += ["", f"## {name}", "", "| variable | default | meaning |", "| --- | --- | --- |"]
         lines += _fields(model, prefix)
@@ -93,12 +94,14 @@ def lives() -> str:
     transfer = [(state, "", then) for state, reached in TRANSFER_LIFE.items() for then in sorted(reached)]
     group = [(state, "", then) for state, reached in GROUP_LIFE.items() for then in sorted(reached)]
     unit = [(state or "[*]", event.value, then or "[*]") for (state, event), then in UNIT_LIFE.items()]
+    move = [(state, event.value, then) for (state, event), following in MOVE_LIFE.items() for then in following]
     for title, edges in (
         ("A wallet", wallet),
         ("A hold, by the kinds of its entries; a capture in part leaves it open", hold),
         ("A transfer to another cell", transfer),
         ("A group", group),
         ("A unit in one cell", unit),
+        ("A move; from planned to published it is the life of one portion of units, and begins again", move),
         ("A cell", cell),
         ("A router's breaker for a cell", breaker),
     ):

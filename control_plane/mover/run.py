@@ -5,11 +5,10 @@ nothing is written that can wait.
 """
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -18,6 +17,7 @@ from control_plane.crash_points import CrashPoints
 from control_plane.fleet.model import Unreachable
 from control_plane.mover.acts import Acts, Clock
 from control_plane.mover.copying import Copied, Failure, Sleep
+from control_plane.mover.history import StepHistory
 from control_plane.mover.log import Grounds, MoveLog, NotPublished
 from control_plane.mover.metrics import MoverMetrics
 from control_plane.mover.setbacks import Again, Quarantine, WaitFor, told, verdict_on
@@ -30,7 +30,7 @@ from control_plane.moves.publication import Shown
 from control_plane.moves.reasons import StopReason
 from control_plane.moves.states import PAST_SEALED, MoveEvent
 from control_plane.moves.steps import InHand, Step, Surroundings
-from control_plane.store.moves import MoveStep, Recorded
+from control_plane.store.moves import Recorded
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class MoveRun:
         self._source: CellSeen | None = None
         self._target: CellSeen | None = None
         self._grounds: Grounds | None = None
-        self._untold: list[MoveStep] = []
+        self._history = StepHistory(moves)
         self._started: float | None = None
         """When the fence was ordered."""
         self._is_interrupted = False
@@ -85,20 +85,20 @@ class MoveRun:
         while move is not None and move.is_open and not (is_ending() and self._may_pause(move)):
             move = await self.turn(move) or await self._read_again(move)
         if move is not None:
-            await self._tell(move)
+            await self._history.tell(move)
 
     async def turn(self, move: MoveRecord) -> MoveRecord | None:
         """One step; None when the record is no longer what it was."""
         step = next_step(move, self._hand, await self._around(move), self._policy, self._clock())
         if not isinstance(step, _CUT):
-            await self._tell(move)
+            await self._history.tell(move)
         started, at = perf_counter(), self._clock()
         following = await self._do(move, step)
         if not isinstance(step, steps.Look | steps.Wait | steps.Advance | steps.AwaitRouters):
-            self._note(move, step, at, started)
+            self._history.note(move, step, self._hand, at=at, started=started)
         if following is not None and not following.is_open:
             self._metrics.ended.labels(state=following.state).inc()
-            await self._tell(following)
+            await self._history.tell(following)
         return following
 
     async def _around(self, move: MoveRecord) -> Surroundings:
@@ -390,25 +390,3 @@ class MoveRun:
     async def _read_again(self, move: MoveRecord) -> MoveRecord | None:
         self._forget()
         return await self._moves.read(move.id)
-
-    def _note(self, move: MoveRecord, step: Step, at: Any, started: float) -> None:
-        facts: dict[str, Any] | None = None
-        if isinstance(step, steps.CopyPass) and self._hand.passes:
-            last = self._hand.passes[-1]
-            facts = {"unit": last.unit, "rows": last.rows}
-        if isinstance(step, steps.Stop):
-            facts = {"reason": step.reason, "detail": step.detail}
-        duration_ms = (perf_counter() - started) * 1000
-        self._untold.append(
-            MoveStep(at=at, portion=move.portion, step=_named(step), duration_ms=duration_ms, facts=facts)
-        )
-
-    async def _tell(self, move: MoveRecord) -> None:
-        if self._untold:
-            untold, self._untold = self._untold, []
-            await self._moves.tell(move, untold)
-
-
-def _named(step: Step) -> str:
-    """`TakeFence` is told as `take_fence`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()

@@ -14,6 +14,9 @@ class MovePolicy:
     """A pass of the copy that takes no longer may be followed by a fence."""
     passes_max: int = 5
     """Passes after the first copy; a unit that still does not converge stays where it is."""
+    bearable_ms: float = 500.0
+    """What the last of them may take all the same: on a slow machine a pass over next to nothing takes long. A fence
+    stands for four times that."""
     stands_ms: int = FENCE_MAX_MS
     lock_wait_ms: int = 300
     setbacks_max: int = 8

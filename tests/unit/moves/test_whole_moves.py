@@ -89,10 +89,17 @@ def test_a_lock_that_is_never_free_ends_the_move_where_it_began(new_world: NewWo
 
 
 def test_a_unit_that_does_not_converge_is_left_without_a_fence(new_world: NewWorld) -> None:
-    world = new_world(1, policy=MovePolicy(converged_ms=0.0))
+    world = new_world(1, policy=MovePolicy(converged_ms=0.0, bearable_ms=0.0))
     assert ended(world) == "aborted"
     assert world.moves.move.reason == "unit_must_converge"
     assert "fence" not in world.cells.calls
+
+
+def test_a_slow_machine_is_no_reason_to_stay(new_world: NewWorld) -> None:
+    """Every pass takes longer than it should, and carries next to nothing."""
+    world = new_world(1, policy=MovePolicy(converged_ms=0.0))
+    assert ended(world) == "done"
+    assert world.cells.calls.count("seal") == 1
 
 
 def test_rows_that_arrive_wrong_are_found_and_told(new_world: NewWorld) -> None:

@@ -335,3 +335,15 @@ def test_processes_that_died_do_not_share_the_limit_any_more() -> None:
     for one, processes in ((alone, 1), (vanished, 2)):
         fleet = replace(PUBLISHED, cells=(one, ACTIVE.cells[1]))
         assert configuration_of(fleet, seeing(*OWNED)).document.api_processes == processes
+
+
+def test_a_draining_cell_is_empty_when_the_directory_and_itself_say_so() -> None:
+    fleet = fleet_of((cell("a", "draining"), cell("b", "active")), OwnedRun(first=0, last=16383, cell="b"))
+    gone = owned("a", (0, 8191), epoch=2, state="moved")
+    emptied = ChangeState(cell="a", seen="draining", event=CellEvent.LAST_UNIT_LEFT)
+    assert emptied in actions_of(fleet, seeing(gone, owned("b", (0, 16383))))
+    granted = seeing(owned("a", (0, 1), epoch=2, state="granted"), owned("b", (0, 16383)))
+    assert emptied not in actions_of(fleet, granted)
+    assert (WaitReason.CELL_MUST_HAVE_GIVEN_UNITS_AWAY, "a") in waiting_of(fleet, granted)
+    silent = seeing(owned("b", (0, 16383)), unreachable=["a"])
+    assert emptied not in actions_of(fleet, silent)

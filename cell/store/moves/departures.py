@@ -30,12 +30,16 @@ SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US
 _POSITIONS: Final = "SELECT wallet_id, seq FROM wallets WHERE unit = %s ORDER BY wallet_id"
 
 _WANTED: Final = """
-(SELECT k.wallet_id, k.after_seq, k.place, w.currency
- FROM unnest(%(wallets)s::uuid[], %(seqs)s::bigint[]) WITH ORDINALITY AS k (wallet_id, after_seq, place)
- JOIN wallets w ON w.wallet_id = k.wallet_id AND w.unit = %(unit)s AND w.seq > k.after_seq)
+(SELECT * FROM (
+    SELECT k.wallet_id, k.after_seq, k.place,
+           sum(w.seq - k.after_seq) OVER (ORDER BY k.place) - (w.seq - k.after_seq) AS ahead
+    FROM unnest(%(wallets)s::uuid[], %(seqs)s::bigint[]) WITH ORDINALITY AS k (wallet_id, after_seq, place)
+    JOIN wallets w ON w.wallet_id = k.wallet_id AND w.unit = %(unit)s AND w.seq > k.after_seq
+ ) every WHERE ahead < %(rows_max)s)
 """
+"""As many wallets as fill a page: the logs of the others are not touched."""
 
-_ENTRIES: Final = f"""
+ENTRIES_QUESTION: Final = f"""
 COPY (
     SELECT {", ".join(f"e.{name}" for name in ENTRY_COLUMNS.split(", "))},
            t.vendor_id, t.requested_amount, t.amount, t.currency, t.terms
@@ -109,7 +113,7 @@ class Departures:
             "rows_max": rows_max,
         }
         async with self._sessions.transaction(isolation=IsolationLevel.REPEATABLE_READ) as connection:
-            lines = await _copy(connection, _ENTRIES, wanted, bytes_max=PAGE_BYTES_MAX)
+            lines = await _copy(connection, ENTRIES_QUESTION, wanted, bytes_max=PAGE_BYTES_MAX)
             wanted["named"] = list({line[:36].decode(): None for line in lines})
             names = await _copy(connection, _NAMES.format(more=" AND wallet_id = ANY(%(named)s::uuid[])"), wanted)
         content = section(WALLETS, b"".join(names)) + section(ENTRIES, b"".join(lines))

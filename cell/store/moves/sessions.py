@@ -9,6 +9,7 @@ from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from cell.ports import StoreLostError
@@ -78,7 +79,8 @@ class Sessions:
         try:
             yield connection
         finally:
-            if connection.closed or connection.broken or len(self._idle) >= IDLE_MAX:
+            is_idle = connection.info.transaction_status is TransactionStatus.IDLE
+            if connection.closed or not is_idle or len(self._idle) >= IDLE_MAX:
                 await connection.close()
             else:
                 self._idle.append(connection)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import psycopg
 import pytest
 from cell_lanes import code
 from cell_waiting import until
@@ -12,6 +13,7 @@ from moving_cells import MovingCell, done, mover
 
 from cell.ledger.limits import Caps
 from cell.ledger.outcomes import Accepted
+from cell.store.moves.departures import ENTRIES_QUESTION
 from contract.ids import WalletId, wallet_id_of
 from contract.slots import slot_of
 
@@ -260,3 +262,33 @@ async def test_a_log_of_many_pages_is_entered_where_it_goes_on(cells: Cells, boo
         done(await move.seal())
         done(await move.grant())
         done(await move.activate())
+
+
+async def test_a_page_touches_no_more_logs_than_it_takes(cells: Cells, book: Book) -> None:
+    """Otherwise a unit of many wallets would be read whole for each of its pages."""
+    a, b = cells
+    wallets = await a.running.open(book, [f"person {number}" for number in range(40)], balance=100)
+    for wallet_id in wallets:
+        a.database.sql("UPDATE wallets SET unit = %s WHERE wallet_id = %s", UNIT, wallet_id)
+    question = {
+        "unit": UNIT,
+        "wallets": sorted(wallets),
+        "seqs": [0] * len(wallets),
+        "rows_max": 5,
+    }
+    with a.database.transaction() as connection:
+        connection.execute("SET plan_cache_mode = force_custom_plan")
+        plan = psycopg.ClientCursor(connection).execute(
+            "EXPLAIN (ANALYZE, FORMAT JSON) " + ENTRIES_QUESTION.partition("COPY (")[2].rpartition(")")[0], question
+        )
+        row = plan.fetchone()
+        assert row is not None
+        assert scanned(row[0][0]["Plan"]) <= 10, "rows of entries"
+    async with mover(a, b, [UNIT]) as move:
+        await move.whole()
+
+
+def scanned(node: dict[str, Any]) -> float:
+    """Rows that came out of partitions of the log."""
+    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name", "").startswith("entries_") else 0
+    return float(own + sum(scanned(child) for child in node.get("Plans", ())))

@@ -104,7 +104,7 @@ def _donors(board: Board) -> list[tuple[Holder, int]]:
 def _stretch(board: Board, units: list[int], count: int, *, donor: CellId, newcomer: CellId) -> tuple[int, ...]:
     """Neighbours that do not burden the newcomer; where there are none, the lightest units, and as many as it bears."""
     wanted = board.weights[donor] * count / len(slots_of(board.units[donor]))
-    room = board.room(newcomer, up_to=board.mean * (1 + SPREAD_MAX / 2))
+    room = max(0.0, board.room(newcomer, up_to=board.mean * (1 + SPREAD_MAX / 2)))
     chosen = stretch(units, count, dimension=board.dimension, wanted=wanted, room=room)
     if chosen:
         return chosen
@@ -129,7 +129,7 @@ class _Places:
         """None where no cell has room."""
         is_slot = unit < ISOLATED_UNIT_FIRST
         current = self._current
-        if current is None or not is_slot or self._wanted[current] <= 0 or weight > self._even_rooms[current]:
+        if current is None or not is_slot or self._wanted[current] <= 0 or not _fits(weight, self._even_rooms[current]):
             current = self._best(self._even_rooms, weight) or self._best(self._rooms, weight)
         if current is None:
             return None
@@ -142,8 +142,13 @@ class _Places:
 
     def _best(self, rooms: dict[CellId, float], weight: float) -> CellId | None:
         """The one with room that lacks most slots."""
-        fitting = [cell for cell, room in rooms.items() if weight <= room]
+        fitting = [cell for cell, room in rooms.items() if _fits(weight, room)]
         return min(fitting, key=lambda cell: (-self._wanted[cell], cell), default=None)
+
+
+def _fits(weight: float, room: float) -> bool:
+    """What weighs nothing fits everywhere."""
+    return weight <= max(0.0, room)
 
 
 def _without_room(cell: CellId, units: list[int]) -> tuple[Waiting, ...]:

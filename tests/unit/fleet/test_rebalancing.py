@@ -98,6 +98,13 @@ def test_a_cell_that_leaves_gives_everything_to_those_who_lack_most() -> None:
     assert rebalancing(settled, relief="none").moves == ()
 
 
+def test_empty_slots_of_a_leaving_cell_go_to_burdened_cells_too() -> None:
+    loads = {unit: UnitLoad(wallets=1, rate_per_s=1.0) for unit in range(20)}
+    picture = fleet("a", "b", leaving=("c",), loads=loads)
+    settled = after(picture, rebalancing(picture, relief="none").moves)
+    assert [len(holder.units) for holder in settled.holders] == [8192, 8192, 0]
+
+
 def test_the_last_cell_has_nowhere_to_drain_to() -> None:
     picture = fleet(leaving=("a",))
     assert rebalancing(picture, relief="none").moves == ()
@@ -287,7 +294,7 @@ def test_no_cell_is_ever_overfilled(seed: int) -> None:
     before, later = scores(picture), scores(after(picture, plan.moves))
     ceilings = {holder.cell: holder.ceiling if holder.limit_per_s else float("inf") for holder in picture.holders}
     receivers = {move.to_cell for move in plan.moves}
-    assert all(later[cell] <= ceilings[cell] + 1e-6 for cell in receivers)
+    assert all(later[cell] <= max(ceilings[cell], before[cell]) + 1e-6 for cell in receivers)
     assert all(later[cell] <= before[cell] + 1e-6 for cell in later if cell not in receivers)
 
 

@@ -24,7 +24,7 @@ from cell.api.tokens import admin_tokens, usable_keys
 from cell.background.checkpoints import Checkpoints
 from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier
-from cell.crash_points import CrashPoints
+from cell.crash_points import MOVE_POINTS, CrashPoints
 from cell.moves import Moves
 from cell.store.audit import AuditReport, audit
 from cell.store.unit_load import UnitLoads
@@ -41,6 +41,18 @@ OPERATOR = bearer(token(CONTROL_PLANE, "cp-1", subject="control-plane", scope="f
 KEYS = {"cell-a": CELL_KEY, "cell-b": Ed25519PrivateKey.generate(), "cell-c": STRANGER}
 
 
+class Passing(CrashPoints):
+    """Nobody dies; what was passed is told."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.passed: list[str] = []
+
+    def reach(self, point: str) -> None:
+        assert point in MOVE_POINTS
+        self.passed.append(point)
+
+
 class MovingCell:
     """One cell; `url` is that of its admin API."""
 
@@ -48,11 +60,12 @@ class MovingCell:
         self.name = name
         self.database = database
         self.running = running
+        self.points = Passing()
         self.moves = Moves(
             database.app_url,
             cell_id=name,
             tokens=CellTokens(name, KEYS[name]),
-            crash_points=CrashPoints(None),
+            crash_points=self.points,
         )
         self.duties = MoveDuties(self.moves, database_url=database.app_url, metrics=running.metrics)
         running.on_moving = self.moves.look_for_grants

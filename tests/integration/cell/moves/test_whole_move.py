@@ -11,6 +11,7 @@ from cell_waiting import until
 from ledger_book import Book
 from moving_cells import MovingCell, done, mover
 
+from cell.crash_points import MOVE_POINTS
 from cell.ledger.limits import Caps
 from cell.ledger.outcomes import Accepted
 from cell.store.moves.departures import ENTRIES_QUESTION
@@ -227,6 +228,18 @@ async def test_rows_of_a_moved_unit_go_in_batches_and_both_cells_stay_sound(cell
     async with mover(b, a, [UNIT], epoch=3) as back:
         await back.whole()
     assert rows_of(a, ALICE) == rows_of(b, ALICE)
+
+
+async def test_each_named_point_is_passed_once_its_step_is_committed(cells: Cells, book: Book) -> None:
+    a, b = cells
+    await a.running.open(book, ["alice"], balance=100)
+    async with mover(a, b, [UNIT]) as move:
+        await move.whole()
+        done(await move.outgoing("clean"))
+    there = [point for point, _ in itertools.groupby(b.points.passed)]
+    assert there == ["move.staging", "move.rows_taken", "move.staged", "move.activated"]
+    assert a.points.passed == ["move.fenced", "move.granted", "move.tombstoned", "move.cleaned"]
+    assert {*a.points.passed, *there} == set(MOVE_POINTS)
 
 
 async def test_a_partly_deleted_unit_stays_sound_and_is_not_staged(cells: Cells, book: Book) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contract.directory import DirectoryDocument
 from contract.fleet import CellUnits, UnitRun
-from contract.slots import SLOTS
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
 from contract.values import value
 
 
@@ -91,7 +91,8 @@ def unit_faults(
 ) -> UnitFaults:
     """Whether every slot, and every isolated unit that anyone knows, has exactly one active owner and all agree.
 
-    A unit that the directory names as moving may have no active owner for a moment; it never has two. The units of
+    A unit that the directory names as moving may have no active owner for a moment; it never has two. One that its
+    wallet has left, to go back into its slot, has none for ever. The units of
     a cell that did not answer cannot be judged: that it did not is the finding.
     """
     claims = _claims(units)
@@ -101,6 +102,8 @@ def unit_faults(
     faults: UnitFaults = {}
     for unit in known:
         if unit not in claims and cells.get(unit) in silent_cells:
+            continue
+        if directory is not None and unit not in cells and _is_left(unit, claims.get(unit, [])):
             continue
         judged = _judge_unit(claims.get(unit, []), is_moving=unit in moving)
         if not judged and directory is not None and unit not in moving:
@@ -225,6 +228,11 @@ def _claims(units: Iterable[CellUnits]) -> dict[int, list[Claim]]:
             for unit in range(run.first, run.last + 1):
                 claims[unit].append((cell.cell, run))
     return claims
+
+
+def _is_left(unit: int, claims: list[Claim]) -> bool:
+    """A wallet that went back to its slot has left its isolated unit for ever; cells only remember it as moved."""
+    return unit >= ISOLATED_UNIT_FIRST and all(run.state == "moved" for _, run in claims)
 
 
 def _judge_unit(claims: list[Claim], *, is_moving: bool) -> list[Verdict]:

@@ -122,6 +122,17 @@ def test_a_broken_fleet_is_named_by_unit(
     assert found == expected
 
 
+def test_an_isolated_unit_that_its_wallet_has_left_needs_no_owner() -> None:
+    left = (ISOLATED_UNIT_FIRST, ISOLATED_UNIT_FIRST, "moved", 3)
+    units = (_units("cell-1", (0, HALF - 1, "active", 1), left), _units("cell-2", (HALF, SLOTS - 1, "active", 1), left))
+    assert ownership_findings(units, _directory()) == []
+    listed = {"0190a0b0-0000-7000-8000-000000000001": ISOLATED_UNIT_FIRST}
+    (finding,) = ownership_findings(
+        units, _directory(isolated=listed, unit_cells={ISOLATED_UNIT_FIRST: "cell-1"}, epochs={ISOLATED_UNIT_FIRST: 3})
+    )
+    assert finding.check == "ownership", "as long as the directory names it, somebody must serve it"
+
+
 def test_a_unit_in_transition_may_be_without_an_active_owner() -> None:
     units = (WHOLE[0], _units("cell-2", (HALF, SLOTS - 2, "active", 1), (SLOTS - 1, SLOTS - 1, "fenced", 1)))
     assert ownership_findings(units, _directory(moving=(SLOTS - 1,))) == []

@@ -22,7 +22,8 @@ FROM entries WHERE wallet_id = ANY(%s::uuid[]) ORDER BY wallet_id, seq, posted_a
 
 TOTALS = """
 SELECT currency, sum(wallets)::bigint, sum(accounts)::bigint
-FROM (SELECT currency, balance AS wallets, 0 AS accounts FROM wallets
+FROM (SELECT currency, balance AS wallets, 0 AS accounts FROM wallets JOIN unit_state USING (unit)
+      WHERE state IN ('active', 'fenced')
       UNION ALL SELECT currency, 0, delta FROM account_deltas) AS books
 GROUP BY currency
 """

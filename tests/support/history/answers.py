@@ -5,8 +5,9 @@ from typing import Any
 
 from history.model import Answer, Asked, Attempt, Finding, History, Key, Ledger, StoredEntry
 
-EXPECTED_STATUSES = frozenset({201, 409, 422, 429, 503, 504})
-"""A healthy or a broken cell answers well-formed money commands of known wallets by these and no others."""
+EXPECTED_STATUSES = frozenset({201, 202, 409, 422, 429, 503, 504})
+"""A healthy or a broken cell answers well-formed money commands of known wallets by these and no others.
+202: money is on its way to a wallet that has moved apart; asked again, it has arrived."""
 
 CONFLICT = "transaction_exists_with_different_"
 

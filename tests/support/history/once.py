@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from history.model import Attempt, Finding, History, Key, Ledger, StoredEntry
 
+IN_TRANSIT = "in_transit"
+
 
 def find_uncounted(history: History, ledger: Ledger) -> Iterator[Finding]:
     written = _written(ledger)
@@ -32,16 +34,20 @@ def _judge_command(key: Key, attempts: list[Attempt], entries: list[StoredEntry]
 
 
 def _find_halves_of_transfers(ledger: Ledger) -> Iterator[Finding]:
-    """Each transfer has left one wallet and reached the other, as often and with the same amount."""
+    """Each transfer has left one wallet and reached the other, as often and with the same amount.
+
+    Between two cells (wallets that moved apart) the money passes through `in_transit`, and only the amount tells.
+    """
     sent: Counter[tuple[str, str, int]] = Counter()
     received: Counter[tuple[str, str, int]] = Counter()
     for entries in ledger.entries.values():
         for entry in entries:
             other = entry.counter_account.removeprefix("wallet:")
+            wallet = IN_TRANSIT if other == IN_TRANSIT else entry.wallet_id
             if entry.kind == "transfer_out":
-                sent[entry.wallet_id, other, -entry.delta] += 1
+                sent[wallet, other, -entry.delta] += 1
             elif entry.kind == "transfer_in":
-                received[other, entry.wallet_id, entry.delta] += 1
+                received[other, wallet, entry.delta] += 1
     for source, target, amount in sent.keys() | received.keys():
         out, into = sent[source, target, amount], received[source, target, amount]
         if out != into:

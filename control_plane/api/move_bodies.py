@@ -19,7 +19,7 @@ def _whole(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-UnitNumber = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=UNIT_MAX)]
+UnitNumber = Annotated[int, Field(ge=0, le=UNIT_MAX), BeforeValidator(_whole)]
 
 
 class MoveBody(BaseModel):

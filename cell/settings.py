@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     """Seconds between checkpoints: how long a change of the past can go unproven. Each costs 72 bytes per wallet."""
     checkpoints_kept: Annotated[int, Field(ge=1, le=1_000)] = 12
     """Checkpoints whose trees are kept for proofs: an hour's. The signed checkpoints themselves are kept for ever."""
-    audit_period_s: Annotated[float, Field(gt=0)] = 10.0
+    audit_period_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between rounds of the background audit: how long a broken log can go unnoticed where it grows."""
     audit_entries_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
     """Entries that a round reads of what is new, and as many of whole logs in turn: a tenth of a second's work."""

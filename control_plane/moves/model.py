@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from contract.directory import CellState
 from contract.fleet import UnitStateName
 from contract.ids import CellId
 from contract.values import value
@@ -115,12 +114,3 @@ class CellSeen:
     clock_offset_ms: float
     """Its database's clock against that of the one who asked."""
     is_synchronous: bool
-
-
-@value
-class CellRecorded:
-    """What the control plane has recorded of a cell: enough for the gates of a move."""
-
-    id: CellId
-    state: CellState
-    capacity_per_s: float | None = None

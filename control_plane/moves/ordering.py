@@ -9,8 +9,6 @@ from contract.ids import CellId
 from contract.values import value
 from control_plane.moves.model import MovePurpose
 
-PLACEMENT_SHARE = 0.8
-"""Of a cell's certified capacity: above it no unit is placed there, so that load may grow for a while after a move."""
 SOURCE_STATES: frozenset[CellState] = frozenset({"active", "draining"})
 
 
@@ -69,8 +67,8 @@ class OrderView:
 
     is_published: bool
     cells: Mapping[CellId, CellState]
-    capacity_per_s: float | None
-    """Of the target."""
+    ceiling_per_s: float | None
+    """Up to where units are placed in the target; None = nobody has said what it can carry."""
     places: Mapping[int, UnitPlace]
     isolating: frozenset[int]
     """Slots that a wallet is just leaving or coming back to."""
@@ -112,20 +110,18 @@ def _refusal_of_cells(order: MoveOrder, view: OrderView, source: CellId) -> Move
     if view.cells[source] not in SOURCE_STATES:
         detail = f"cell {source} is {view.cells[source]}"
         return _refused(OrderReason.SOURCE_CELL_MUST_BE_SERVING, detail)
-    if is_full(capacity_per_s=view.capacity_per_s, load_per_s=order.target_load_per_s):
+    if is_full(ceiling_per_s=view.ceiling_per_s, load_per_s=order.target_load_per_s):
         detail = (
-            f"cell {order.to_cell} carries {order.target_load_per_s:.0f} of {view.capacity_per_s:.0f} commands per "
-            f"second; units are placed up to {PLACEMENT_SHARE:.0%}"
+            f"cell {order.to_cell} carries {order.target_load_per_s:.0f} commands per second; units are placed there "
+            f"up to {view.ceiling_per_s:.0f}"
         )
         return _refused(OrderReason.TARGET_CELL_MUST_HAVE_ROOM, detail)
     return None
 
 
-def is_full(*, capacity_per_s: float | None, load_per_s: float | None) -> bool:
-    """A cell without a certificate, or whose load nobody has measured, is not known to be full."""
-    if capacity_per_s is None or load_per_s is None:
-        return False
-    return load_per_s >= PLACEMENT_SHARE * capacity_per_s
+def is_full(*, ceiling_per_s: float | None, load_per_s: float | None) -> bool:
+    """A cell without a capacity, or whose load nobody has measured, is not known to be full."""
+    return ceiling_per_s is not None and load_per_s is not None and load_per_s >= ceiling_per_s
 
 
 def _refused(reason: OrderReason, detail: str, **facts: str | int) -> MoveRefused:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contract.ids import CellId, WalletId
 from contract.slots import slot_of
 from contract.values import value
+from control_plane.fleet.ceiling import placement_ceiling
 from control_plane.moves.model import MovedUnit, MoveRecord
 from control_plane.moves.ordering import (
     MoveOrder,
@@ -25,6 +26,7 @@ from control_plane.moves.ordering import (
     refusal_of,
 )
 from control_plane.moves.states import ENDED, MoveEvent, MoveState, state_after
+from control_plane.store.capacity import capacity_of
 from control_plane.store.changes import record_change
 from control_plane.store.locks import lock_fleet
 from control_plane.store.nudges import nudge
@@ -288,7 +290,7 @@ def _refusal_of_other(known: MoveRecord, order: MoveOrder) -> MoveRefused | None
 
 async def _view(connection: AsyncConnection, order: MoveOrder) -> OrderView:
     published = (await connection.execute(select(directories.c.version).limit(1))).first()
-    known = (await connection.execute(select(cells.c.id, cells.c.state, cells.c.capacity_per_s))).all()
+    known = (await connection.execute(select(cells.c.id, cells.c.state))).all()
     in_move = move_units.c.result.in_(OPEN_RESULTS)
     places = (
         select(units.c.unit, units.c.cell, units.c.epoch, move_units.c.move_id)
@@ -298,10 +300,17 @@ async def _view(connection: AsyncConnection, order: MoveOrder) -> OrderView:
     return OrderView(
         is_published=published is not None,
         cells={CellId(row.id): row.state for row in known},
-        capacity_per_s=next((row.capacity_per_s for row in known if row.id == order.to_cell), None),
+        ceiling_per_s=await _ceiling_of(connection, order.to_cell),
         places={row.unit: UnitPlace(**row._asdict()) for row in (await connection.execute(places)).all()},
         isolating=await _isolating(connection),
     )
+
+
+async def _ceiling_of(connection: AsyncConnection, cell: CellId) -> float | None:
+    capacity = await capacity_of(connection, cell)
+    if capacity is None or capacity.capacity_per_s is None:
+        return None
+    return capacity.capacity_per_s * placement_ceiling(capacity.certificate)
 
 
 def _ended_isolations() -> Select[int]:

@@ -157,11 +157,11 @@ def _targets(document: dict[str, Any]) -> str:
             bounds = (f"{sign} {part['target']:,g}", f"{sign} {part['then']:,g}")
             measured, share = f"{_number(part['value'])} {part['unit']}", f"{share_of_goal(part):,.2f}"
             rows.append((name, part["name"], measured, *bounds, share, verdict))
+    absent = "".join(f"Not measured: {line}\n" for line in document.get("absent", ()))
     if not rows:
-        return ""
-    return "## Targets\n\n" + _table(
-        ("target", "goal", "measured", "reach", "then", "share of the goal", "reached"), rows
-    )
+        return absent
+    columns = ("target", "goal", "measured", "reach", "then", "share of the goal", "reached")
+    return f"## Targets\n\n{_table(columns, rows)}\n{absent}".rstrip("\n") + "\n"
 
 
 def _pictures(document: dict[str, Any]) -> str:

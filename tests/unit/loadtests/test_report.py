@@ -146,6 +146,11 @@ def test_the_page_shows_each_picture_and_each_part_of_a_target(tmp_path: Path) -
     assert all((tmp_path / file).exists() for file in shown)
 
 
+def test_the_page_says_what_was_not_measured_and_why() -> None:
+    page = report.render(document(figure("write.hot.peak", 1.0), absent=["no tigerbeetle on PATH"]))
+    assert "Not measured: no tigerbeetle on PATH\n" in page
+
+
 @pytest.mark.parametrize(
     ("ratio", "other", "agrees"),
     [(1.0, 1.15, True), (1.15, 1.0, True), (1.0, 1.151, False), (1.151, 1.0, False), (0, 0, True), (0, 0.1, False)],

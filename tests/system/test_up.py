@@ -181,9 +181,9 @@ def test_status_shows_every_process_and_the_cells_health(data: Path) -> None:
 
 
 def test_a_cell_may_be_added_to_a_running_platform(data: Path) -> None:
-    """It joins without units: the slots stay where they were."""
+    """As a spare it joins without units: the slots stay where they were."""
     before = read_stack(data)
-    answer = cellwallet("cells", "add", "--data", str(data), "--json")
+    answer = cellwallet("cells", "add", "--empty", "--data", str(data), "--json")
     assert answer.returncode == 0, answer.stderr
     added = json.loads(answer.stdout)["cell"]
     after = read_stack(data)
@@ -256,5 +256,5 @@ def test_in_the_foreground_it_ends_in_order_with_the_first_interrupt(tmp_path: P
     assert running.returncode == 0, told
     assert json.loads(shown)["supervisor_pid"] == running.pid
     stopped = [line.split()[2] for line in told.splitlines() if line.endswith(" stopped")]
-    assert stopped[:3] == ["router", "cell-1-api-1", "control-plane"]
-    assert set(stopped[3:]) == {"cell-1-postgres", "control-plane-postgres", "platform"}
+    assert stopped[:4] == ["mover", "router", "cell-1-api-1", "control-plane"]
+    assert set(stopped[4:]) == {"cell-1-postgres", "control-plane-postgres", "platform"}

@@ -76,19 +76,16 @@ def take_lost_commits_for_done() -> None:
     from cell.ports import StoreLostError  # noqa: PLC0415
     from cell.store.ledger_store import PostgresSession  # noqa: PLC0415
 
-    save, insert_the_rest = PostgresSession.save, PostgresSession._insert_the_rest
+    save = PostgresSession.save
 
     async def save_hopefully(session: PostgresSession, changes: Sequence[Any]) -> None:
+        await asyncio.sleep(LATE_S)
         try:
             await save(session, changes)
         except StoreLostError:
             return
 
-    async def insert_slowly(session: PostgresSession, connection: Any, changes: Sequence[Any]) -> None:
-        await insert_the_rest(session, connection, changes)
-        await asyncio.sleep(LATE_S)
-
-    _put(PostgresSession, save=save_hopefully, _insert_the_rest=insert_slowly)
+    _put(PostgresSession, save=save_hopefully)
 
 
 def rerun_under_new_ids() -> None:

@@ -32,7 +32,7 @@ BUSY_MAX: Final = 5
 COMPANY: Final = 16
 GATHERING_S: Final = 0.001
 """A batch costs as much as a dozen commands. Where commands come in numbers, fewer than `COMPANY` wait so long for
-more: at 7,000 per second two processes on two cores had a p99 of 17 instead of 45 ms. A lone command waits for nobody."""
+more: at 7,000 per second two processes on two cores had a p99 of 17 instead of 45 ms. A lone command never waits."""
 
 log = structlog.get_logger()
 

@@ -29,11 +29,6 @@ RECONNECT_DELAY_MAX_S: Final = 1.0
 BUSY_MAX: Final = 5
 """Times in a row that a batch may find the database busy for no lock's sake (a full disk, say); then it is told so."""
 
-COMPANY: Final = 16
-GATHERING_S: Final = 0.001
-"""A batch costs as much as a dozen commands. Where commands come in numbers, fewer than `COMPANY` wait so long for
-more: at 7,000 per second two processes on two cores had a p99 of 17 instead of 45 ms. A lone command never waits."""
-
 log = structlog.get_logger()
 
 
@@ -96,8 +91,6 @@ class Lane:
         self._is_filled = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._lost_at_s: float | None = None
-        self._has_company = False
-        """Whether the last batch had more than one command: then more are likely on their way."""
 
     def submit(self, command: Command, *, deadline_at_s: float) -> "asyncio.Future[Outcome]":
         loop = asyncio.get_running_loop()
@@ -133,8 +126,6 @@ class Lane:
             await self._look_at_parked()
         if self._rooms.is_due(asyncio.get_running_loop().time()):
             self._queue.extendleft(self._rooms.try_again(asyncio.get_running_loop().time()))
-        if self._has_company and len(self._queue) < COMPANY:
-            await asyncio.sleep(GATHERING_S)
         await self._work()
 
     async def _wait_for_work(self) -> None:
@@ -199,7 +190,6 @@ class Lane:
         if not batch:
             return
         self._in_flight = batch
-        self._has_company = len(batch) > 1
         try:
             outcomes = await self._commit(batch)
         except StoreLostError as error:

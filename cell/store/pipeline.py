@@ -139,8 +139,13 @@ class Pipeline:
             await self.sync()
             self._is_torn = False
 
-    def leave(self) -> None:
-        """Hear nothing of the connection any more; its owner closes it."""
+    async def close(self) -> None:
+        """Give the connection up."""
+        self._leave()
+        await self._connection.close()
+
+    def _leave(self) -> None:
+        """Hear nothing of the connection any more."""
         if self._is_listening:
             self._is_listening = False
             self._loop.remove_reader(self._socket)
@@ -166,7 +171,7 @@ class Pipeline:
                     self._results.append(result)
                     self._missing -= 1
         except psycopg.Error as error:
-            self.leave()
+            self._leave()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
             return

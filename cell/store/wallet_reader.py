@@ -119,7 +119,7 @@ class WalletReader:
         return answer
 
     async def _serve(self) -> None:
-        line: _Line | None = None
+        pipeline: Pipeline | None = None
         try:
             while True:
                 await self._is_filled.wait()
@@ -127,13 +127,15 @@ class WalletReader:
                 if not taken:
                     continue
                 try:
-                    line = await self._answer(line, taken)
+                    pipeline = await self._answer(pipeline, taken)
                 except Exception as error:  # noqa: BLE001 - the only reader must outlive every bug
-                    line = None
+                    if pipeline is not None:
+                        await pipeline.close()
+                    pipeline = None
                     _fail(taken, error)
         finally:
-            if line is not None:
-                await line.close()
+            if pipeline is not None:
+                await pipeline.close()
 
     def _take(self) -> dict[WalletId, "asyncio.Future[Sighting]"]:
         if len(self._waiting) <= READ_MAX:
@@ -143,40 +145,30 @@ class WalletReader:
         ids = list(self._waiting)[:READ_MAX]
         return {wallet_id: self._waiting.pop(wallet_id) for wallet_id in ids}
 
-    async def _answer(self, line: "_Line | None", taken: dict[WalletId, "asyncio.Future[Sighting]"]) -> "_Line | None":
+    async def _answer(
+        self, pipeline: Pipeline | None, taken: dict[WalletId, "asyncio.Future[Sighting]"]
+    ) -> Pipeline | None:
         """Answer all of them; a broken connection is replaced once before anybody is told."""
         for is_last_try in (False, True):
             try:
-                line = line or await self._connect()
-                await _read(line.pipeline, taken)
+                pipeline = pipeline or await self._connect()
+                await _read(pipeline, taken)
             except psycopg.Error as error:
-                if line is not None:
-                    await line.close()
-                line = None
+                if pipeline is not None:
+                    await pipeline.close()
+                pipeline = None
                 if is_last_try:
                     _fail(taken, error)
             else:
-                return line
+                return pipeline
         return None
 
-    async def _connect(self) -> "_Line":
+    async def _connect(self) -> Pipeline:
         connection = await AsyncConnection.connect(
             self._database_url, autocommit=True, options=self._options, **self._connect_arguments
         )
         arrays.register(connection)
-        return _Line(connection)
-
-
-class _Line:
-    """A connection and the pipeline that speaks on it."""
-
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
-        self.pipeline = Pipeline(connection)
-        self._connection = connection
-
-    async def close(self) -> None:
-        self.pipeline.leave()
-        await self._connection.close()
+        return Pipeline(connection)
 
 
 async def _read(pipeline: Pipeline, taken: dict[WalletId, "asyncio.Future[Sighting]"]) -> None:

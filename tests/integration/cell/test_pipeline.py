@@ -26,8 +26,7 @@ async def pipelined(database: CellDatabase) -> AsyncIterator[Pipeline]:
     try:
         yield pipeline
     finally:
-        pipeline.leave()
-        await connection.close()
+        await pipeline.close()
 
 
 async def test_one_round_trip_answers_every_statement_in_order(database: CellDatabase) -> None:

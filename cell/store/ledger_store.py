@@ -16,7 +16,7 @@ from psycopg.pq import ConnStatus
 from psycopg.rows import TupleRow
 
 from cell.ledger.footprint import Footprint
-from cell.ledger.model import Exile, TransactionKey, UnitState, Wallet
+from cell.ledger.model import Exile, TransactionKey, UnitState
 from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
@@ -46,6 +46,7 @@ from cell.store.statements import (
     opened_columns,
     recorded_of,
     wallet_columns,
+    wallet_of,
 )
 from contract.ids import WalletId
 from contract.slots import slot_of
@@ -155,8 +156,8 @@ class PostgresSession:
         pipeline, self._pipeline = self._pipeline, None
         connection, self._connection = self._connection, None
         if pipeline is not None:
-            pipeline.leave()
-        if connection is not None:
+            await pipeline.close()
+        elif connection is not None:
             await connection.close()
 
     async def _lock_and_load(self, footprint: Footprint) -> tuple[Loaded, list[WalletId]]:
@@ -178,7 +179,7 @@ class PostgresSession:
         clock = pipeline.send(CLOCK)
         await pipeline.sync()
         loaded = Loaded(
-            wallets={row[0]: _wallet(row) for row in wallets.rows()},
+            wallets={row[0]: wallet_of(row) for row in wallets.rows()},
             recorded={record.key: record for record in map(recorded_of, recorded.rows())},
             reversed_amounts={TransactionKey(*row[:3]): row[3] for row in (reversed_.rows() if reversed_ else ())},
             now_us=clock.rows()[0][0],
@@ -280,22 +281,3 @@ class PostgresSession:
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
         if notice.sqlstate == _WARNING_AT_COMMIT:
             self._commit_is_doubtful = True
-
-
-def _wallet(row: TupleRow) -> Wallet:
-    return Wallet(
-        wallet_id=row[0],
-        unit=row[1],
-        owner_type=row[2],
-        currency=row[3],
-        status=row[4],
-        balance=row[5],
-        held=row[6],
-        overdraft_limit=row[7],
-        seq=row[8],
-        head_hash=row[9],
-        posted_at_us=row[10],
-        frozen_by=row[11],
-        blocked_by=row[12],
-        pinned=row[13],
-    )

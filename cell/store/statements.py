@@ -231,3 +231,23 @@ def recorded_of(row: TupleRow) -> Recorded:
         overdraft_limit_after=row[15],
         hash=row[16],
     )
+
+
+def wallet_of(row: TupleRow) -> Wallet:
+    """A row of LOCK_WALLETS."""
+    return Wallet(
+        wallet_id=row[0],
+        unit=row[1],
+        owner_type=row[2],
+        currency=row[3],
+        status=row[4],
+        balance=row[5],
+        held=row[6],
+        overdraft_limit=row[7],
+        seq=row[8],
+        head_hash=row[9],
+        posted_at_us=row[10],
+        frozen_by=row[11],
+        blocked_by=row[12],
+        pinned=row[13],
+    )

@@ -6,7 +6,7 @@ so that nobody takes them for news. Knows no state of units beyond the one that 
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import groupby
 from typing import Final
 
@@ -23,7 +23,7 @@ from cell.store.audit import audited_entry
 from cell.store.moves.parcels import ARRIVED, ENTRY_COLUMNS, sections
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, rows
 from cell.store.moves.unit_rows import allowed, lock_units, save_units
-from cell.store.statements import LOCK_WALLETS, UPDATE_WALLETS, wallet_columns
+from cell.store.statements import LOCK_WALLETS, UPDATE_WALLETS, wallet_columns, wallet_of
 from contract.chain import ZERO_HASH, CanonicalEntry, sealed_hash
 from contract.moves import MoveReason, Positions, RowsTaken
 
@@ -189,26 +189,9 @@ async def _lock_wallets(connection: Connection, unit: int, *, move_id: str) -> d
     if held:
         raise _not_folding(f"Wallet {held[0][0]} stands in another unit here.")
     await rows(connection, _NAME_WALLETS, unit, ZERO_HASH, move_id)
-    return {row[0]: _wallet(row) for row in await rows(connection, LOCK_WALLETS, arrays.uuids(ids))}
-
-
-def _wallet(row: TupleRow) -> Wallet:
-    """Without pins: they are counted when the state has come."""
-    return Wallet(
-        wallet_id=row[0],
-        unit=row[1],
-        owner_type=row[2],
-        currency=row[3],
-        status=row[4],
-        balance=row[5],
-        held=row[6],
-        overdraft_limit=row[7],
-        seq=row[8],
-        head_hash=row[9],
-        posted_at_us=row[10],
-        frozen_by=row[11],
-        blocked_by=row[12],
-    )
+    # Without pins: they are counted when the state has come.
+    locked = await rows(connection, LOCK_WALLETS, arrays.uuids(ids))
+    return {row[0]: replace(wallet_of(row), pinned=0) for row in locked}
 
 
 async def _fold_entries(connection: Connection, wallets: dict[str, Wallet]) -> int:

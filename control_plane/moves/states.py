@@ -7,7 +7,7 @@ committed always wins over what is recorded here: a record may lag behind the ce
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 MoveState = Literal[
     "planned",
@@ -23,27 +23,14 @@ MoveState = Literal[
     "aborted",
     "quarantined",
 ]
-MOVE_STATES: tuple[MoveState, ...] = (
-    "planned",
-    "announced",
-    "copying",
-    "sealed",
-    "granted",
-    "activated",
-    "published",
-    "stopping",
-    "done",
-    "cancelled",
-    "aborted",
-    "quarantined",
-)
+MOVE_STATES: tuple[MoveState, ...] = get_args(MoveState)
 ENDED: frozenset[MoveState] = frozenset({"done", "cancelled", "aborted", "quarantined"})
 PAST_SEALED: frozenset[MoveState] = frozenset({"granted", "activated", "published"})
 PAST_THE_GRANT: frozenset[MoveState] = PAST_SEALED | {"sealed"}
 """From `sealed` on the source may have granted at any moment: it is recorded before the source is asked."""
 
 StopKind = Literal["cancelled", "aborted", "quarantined"]
-STOP_KINDS: tuple[StopKind, ...] = ("cancelled", "aborted", "quarantined")
+STOP_KINDS: tuple[StopKind, ...] = get_args(StopKind)
 
 
 class MoveEvent(StrEnum):

@@ -84,12 +84,9 @@ class CellProcess:
         self._admins = admin_tokens(audience=settings.audience, control_plane_keys=usable_keys(jwks))
         self._admission = Admission()
         self._cells = CellTokenVerifier(audience=settings.audience)
-        self._moves = Moves(
-            database_url,
-            cell_id=settings.id,
-            tokens=CellTokens(settings.id, self._key, audience=settings.audience),
-            crash_points=CrashPoints(settings.crash_file),
-        )
+        self._own_tokens = CellTokens(settings.id, self._key, audience=settings.audience)
+        self._crash_points = CrashPoints(settings.crash_file)
+        self._moves = Moves(database_url, cell_id=settings.id, tokens=self._own_tokens, crash_points=self._crash_points)
         self._lanes = self._build_lanes(database_url)
         self._queries = self._build_queries(database_url)
         self._control_plane = control_plane_client(
@@ -221,13 +218,12 @@ class CellProcess:
     def _build_sagas(self, database_url: str) -> Sagas:
         settings = self._settings
         return Sagas(
-            cell_id=settings.id,
-            key=self._key,
-            audience=settings.audience,
+            tokens=self._own_tokens,
+            cells=self._cells,
             router_url=settings.router_url,
             database_url=database_url,
             period_s=settings.saga_period_ms / 1_000,
-            crash_file=settings.crash_file,
+            crash_points=self._crash_points,
             lanes=self._lanes,
             queries=self._queries,
             limits=self._limits,
@@ -289,7 +285,6 @@ class CellProcess:
         self._admins.configure(configuration)
         self._published_keys.configure(configuration)
         self._limits.configure(configuration)
-        self._sagas.configure(configuration)
         self._cells.configure(configuration)
         self._admission.configure(configuration, asyncio.get_running_loop().time())
 

@@ -1,8 +1,5 @@
 """What reaches beyond the cell, put together: answers and routes of transfers and groups, and the loops behind them."""
 
-from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import APIRouter
 
 from cell.api.asking import Salts
@@ -22,7 +19,6 @@ from cell.store.own_connection import OwnConnection
 from cell.store.sagas import SagaStore
 from cell.telemetry import Metrics
 from cell.transfers import Transfers
-from contract.configuration import CellConfiguration
 
 LEGS_PERIOD_S = 10.0
 """How often legs that wait for another cell's decision are looked at."""
@@ -32,22 +28,19 @@ class Sagas:
     def __init__(
         self,
         *,
-        cell_id: str,
-        key: Ed25519PrivateKey,
-        audience: str,
+        tokens: CellTokens,
+        cells: CellTokenVerifier,
         router_url: str,
         database_url: str,
         period_s: float,
-        crash_file: Path | None,
+        crash_points: CrashPoints,
         lanes: Lanes,
         queries: Queries,
         limits: LimitPolicy,
         metrics: Metrics,
     ) -> None:
         salt = Salts().next
-        crash_points = CrashPoints(crash_file)
-        self._elsewhere = Elsewhere(router_url=router_url, tokens=CellTokens(cell_id, key, audience=audience))
-        self._verifier = CellTokenVerifier(audience=audience)
+        self._elsewhere = Elsewhere(router_url=router_url, tokens=tokens)
         self._store = SagaStore(OwnConnection(database_url, name="cell-saga"))
         transfers = Transfers(
             lanes=lanes,
@@ -69,14 +62,11 @@ class Sagas:
         ]
         self.answers = SagaAnswers(transfers=transfers, groups=groups, store=self._store, on_open=self._nudge)
         self._peer_routes = peer_routes(
-            peers=Peers(tokens=self._verifier, lanes=lanes, salt=salt, crash_points=crash_points),
+            peers=Peers(tokens=cells, lanes=lanes, salt=salt, crash_points=crash_points),
             queries=queries,
             store=self._store,
             policy=limits,
         )
-
-    def configure(self, configuration: CellConfiguration) -> None:
-        self._verifier.configure(configuration)
 
     def routes(self, readers: Readers) -> list[APIRouter]:
         return [self._peer_routes, saga_reads(readers=readers, store=self._store)]

@@ -23,6 +23,8 @@ from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
 from cell.api.transport import GatheringProtocol
+from cell.cell_tokens import CellTokens, CellTokenVerifier
+from cell.crash_points import CrashPoints
 from cell.lanes import LaneLimits, Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
@@ -57,6 +59,7 @@ class RunningCell:
         self._tokens = vendor_tokens(audience=AUDIENCE)
         self._keys = PublishedKeys()
         self._policy = LimitPolicy()
+        self._cells = CellTokenVerifier(audience=AUDIENCE)
         self._version = 0
         self.configuration: CellConfiguration | None = None
 
@@ -111,13 +114,12 @@ class RunningCell:
             connect_timeout_s=3,
         )
         self._sagas = Sagas(
-            cell_id=CELL,
-            key=CELL_KEY,
-            audience=AUDIENCE,
+            tokens=CellTokens(CELL, CELL_KEY, audience=AUDIENCE),
+            cells=self._cells,
             router_url="",
             database_url=self._database_url,
             period_s=0.5,
-            crash_file=None,
+            crash_points=CrashPoints(None),
             lanes=self.lanes,
             queries=queries,
             limits=self._policy,
@@ -171,7 +173,7 @@ class RunningCell:
         self._tokens.configure(configuration)
         self._keys.configure(configuration)
         self._policy.configure(configuration)
-        self._sagas.configure(configuration)
+        self._cells.configure(configuration)
         self._admission.configure(configuration, time.monotonic())
 
 

@@ -234,13 +234,25 @@ class Mover:
         await self.copy()
         await self.copy_state()
         done(await self.fence())
+        await self.follow()
+
+    async def follow(self) -> None:
+        """What changed until the fence, and the target's seal of it."""
         await self.copy()
         await self.copy_state()
         done(await self.seal())
 
+    async def granted(self) -> None:
+        """From the fence to the grant. A fence that fell on a slow machine is set again, as any mover does."""
+        while refused_or_none(answer := await self.grant()) == "fence_must_stand":
+            done(await self.outgoing("unfence"))
+            done(await self.fence())
+            await self.follow()
+        done(answer)
+
     async def whole(self) -> None:
         await self.up_to_staged()
-        done(await self.grant())
+        await self.granted()
         done(await self.activate())
         done(await self.outgoing("tombstone"))
 
@@ -259,6 +271,10 @@ def done(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
+
+
+def refused_or_none(answer: httpx.Response) -> str | None:
+    return None if answer.is_success else refused(answer)
 
 
 def refused(answer: httpx.Response) -> str:

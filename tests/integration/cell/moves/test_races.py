@@ -239,7 +239,7 @@ async def test_openings_that_race_a_fence_are_in_it_or_refused(cells: Cells, boo
     """A wallet that is opened either moves with its unit or is not opened here: never one without the other."""
     a, b = cells
     refs = (f"person {number}" for number in itertools.count())
-    in_unit = (ref for ref in refs if slot_of(id_of(ref)) % 64 == UNIT % 64)
+    in_unit = (ref for ref in refs if slot_of(id_of(ref)) % 1_024 == UNIT % 1_024)
     chosen = list(itertools.islice(in_unit, 60))
     units = sorted({slot_of(id_of(ref)) for ref in chosen})
     opening = [a.running.submit(book.opening(ref)) for ref in chosen[:30]]
@@ -248,10 +248,8 @@ async def test_openings_that_race_a_fence_are_in_it_or_refused(cells: Cells, boo
         fencing = asyncio.create_task(move.fence())
         opening += [a.running.submit(book.opening(ref)) for ref in chosen[30:]]
         done(await fencing)
-        await move.copy()
-        await move.copy_state()
-        done(await move.seal())
-        done(await move.grant())
+        await move.follow()
+        await move.granted()
         done(await move.activate())
         outcomes = await asyncio.gather(*opening)
     opened = {id_of(ref) for ref, outcome in zip(chosen, outcomes, strict=True) if isinstance(outcome, Accepted)}

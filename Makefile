@@ -13,9 +13,9 @@ up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
 
 test: $(VENV)/.dev check
-	$(RUN) pytest -q tests/layout
-	$(RUN) pytest -q tests/integration
-	$(RUN) pytest -q tests/system
+	@failed=; for suite in layout integration system; do \
+		echo "tests/$$suite"; $(RUN) pytest -q tests/$$suite || failed="$$failed tests/$$suite"; \
+	done; if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

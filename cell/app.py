@@ -27,6 +27,7 @@ from cell.crash_points import CrashPoints
 from cell.event_duties import EventDuties
 from cell.lanes import LaneLimits, Lanes
 from cell.moves import Moves
+from cell.peer_grants import PeerGrants
 from cell.policy import LimitPolicy
 from cell.queries import Queries
 from cell.registration import Registrar
@@ -35,6 +36,7 @@ from cell.serving import serve
 from cell.settings import Settings
 from cell.store.dead_letters import DeadLetters
 from cell.store.ledger_store import PostgresLedger
+from cell.store.moves.store import PostgresMoves
 from cell.store.revision import SCHEMA_REVISION
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
@@ -86,7 +88,11 @@ class CellProcess:
         self._cells = CellTokenVerifier(audience=settings.audience)
         self._own_tokens = CellTokens(settings.id, self._key, audience=settings.audience)
         self._crash_points = CrashPoints(settings.crash_file)
-        self._moves = Moves(database_url, cell_id=settings.id, tokens=self._own_tokens, crash_points=self._crash_points)
+        self._moves = Moves(
+            PostgresMoves(database_url, cell_id=settings.id, crash_points=self._crash_points),
+            peers=PeerGrants(self._own_tokens),
+            crash_points=self._crash_points,
+        )
         self._lanes = self._build_lanes(database_url)
         self._queries = self._build_queries(database_url)
         self._control_plane = control_plane_client(

@@ -47,11 +47,15 @@ Answer = Done | RefusedThere | Unknown
 
 
 class Elsewhere:
-    def __init__(self, *, router_url: str, tokens: CellTokens) -> None:
+    def __init__(
+        self, *, router_url: str, tokens: CellTokens, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport`: another way to the router than sockets."""
         self._tokens = tokens
         self._client = httpx.AsyncClient(
             base_url=router_url,
             trust_env=False,
+            transport=transport,
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
         )
         self.is_reachable = bool(router_url)

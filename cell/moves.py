@@ -10,17 +10,12 @@ from typing import Final
 
 import structlog
 
-from cell.cell_tokens import CellTokens
 from cell.crash_points import CrashPoints
+from cell.move_ports import MoveStore
 from cell.peer_grants import NotGranted, PeerGrants, Silence
 from cell.ports import StoreLostError
-from cell.store.moves.arrivals import Arrivals
-from cell.store.moves.deletion import Deletion
-from cell.store.moves.departures import Departures
-from cell.store.moves.isolation import Isolation
-from cell.store.moves.sessions import MoveRefusedError, Sessions
-from cell.store.moves.source import Source
-from cell.store.moves.target import Intent, Target
+from cell.store.moves.sessions import MoveRefusedError
+from cell.store.moves.target import Intent
 from contract.moves import Grant, Grants, MoveReason, UnitsNow
 
 UNASKED_MAX: Final = 8
@@ -33,17 +28,17 @@ log = structlog.get_logger()
 
 
 class Moves:
-    def __init__(self, database_url: str, *, cell_id: str, tokens: CellTokens, crash_points: CrashPoints) -> None:
-        self._sessions = Sessions(database_url)
-        self._peers = PeerGrants(tokens)
+    def __init__(self, store: MoveStore, *, peers: PeerGrants, crash_points: CrashPoints) -> None:
+        self._store = store
+        self._peers = peers
         self._looking: asyncio.Task[None] | None = None
         self.crash_points = crash_points
-        self.departures = Departures(self._sessions)
-        self.arrivals = Arrivals(self._sessions)
-        self.source = Source(self._sessions, cell_id=cell_id, crash_points=crash_points)
-        self.target = Target(self._sessions, cell_id=cell_id, crash_points=crash_points)
-        self.deletion = Deletion(self._sessions)
-        self.isolation = Isolation(self._sessions, cell_id=cell_id)
+        self.departures = store.departures
+        self.arrivals = store.arrivals
+        self.source = store.source
+        self.target = store.target
+        self.deletion = store.deletion
+        self.isolation = store.isolation
 
     def look_for_grants(self) -> None:
         """A command has met a unit that moves: if it was sealed here, its grant may stand at the source by now."""
@@ -62,7 +57,7 @@ class Moves:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
         await self._peers.close()
-        await self._sessions.close()
+        await self._store.close()
 
     async def activate(self, grants: Grants, *, move_id: str) -> UnitsNow:
         """By grants that somebody brings.

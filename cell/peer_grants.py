@@ -41,9 +41,10 @@ class Silence:
 
 
 class PeerGrants:
-    def __init__(self, tokens: CellTokens) -> None:
+    def __init__(self, tokens: CellTokens, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: another way to the cells than sockets."""
         self._tokens = tokens
-        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S)
+        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S, transport=transport)
 
     async def close(self) -> None:
         await self._client.aclose()

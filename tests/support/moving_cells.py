@@ -26,7 +26,9 @@ from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.crash_points import MOVE_POINTS, CrashPoints
 from cell.moves import Moves
+from cell.peer_grants import PeerGrants
 from cell.store.audit import AuditReport, audit
+from cell.store.moves.store import PostgresMoves
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
 from contract.configuration import CellConfiguration, PublicKey
@@ -48,7 +50,7 @@ class Passing(CrashPoints):
         super().__init__(None)
         self.passed: list[str] = []
 
-    def reach(self, point: str) -> None:
+    async def reach(self, point: str) -> None:
         assert point in MOVE_POINTS
         self.passed.append(point)
 
@@ -62,9 +64,8 @@ class MovingCell:
         self.running = running
         self.points = Passing()
         self.moves = Moves(
-            database.app_url,
-            cell_id=name,
-            tokens=CellTokens(name, KEYS[name]),
+            PostgresMoves(database.app_url, cell_id=name, crash_points=self.points),
+            peers=PeerGrants(CellTokens(name, KEYS[name])),
             crash_points=self.points,
         )
         self.duties = MoveDuties(self.moves, database_url=database.app_url, metrics=running.metrics)

@@ -22,8 +22,10 @@ from cell.crash_points import CrashPoints
 from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
 from cell.moves import Moves
+from cell.peer_grants import PeerGrants
 from cell.store.audit import AuditReport
 from cell.store.duty_lock import DutyLock
+from cell.store.moves.store import PostgresMoves
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
 from contract.ids import wallet_id_of
@@ -364,9 +366,8 @@ async def ask_for_an_audit(database: CellDatabase) -> httpx.Response:
         status=dict,
         metrics_text=bytes,
         moves=Moves(
-            database.app_url,
-            cell_id="cell-a",
-            tokens=CellTokens("cell-a", CELL_KEY),
+            PostgresMoves(database.app_url, cell_id="cell-a", crash_points=CrashPoints(None)),
+            peers=PeerGrants(CellTokens("cell-a", CELL_KEY)),
             crash_points=CrashPoints(None),
         ),
         cells=CellTokenVerifier(),

@@ -51,10 +51,10 @@ class Groups:
 
     async def drive(self, group: Group, *, deadline_at_s: float) -> Group:
         """As far as it goes now; what is left the loop goes on with."""
-        self._crash_points.reach("group.started")
+        await self._crash_points.reach("group.started")
         if group.state == "preparing":
             group = await self._decide(group, deadline_at_s)
-        self._crash_points.reach("group.decided")
+        await self._crash_points.reach("group.decided")
         if group.state != "preparing" and not group.is_finished:
             group = await self._tell(group, deadline_at_s)
         return group
@@ -78,7 +78,7 @@ class Groups:
         answers = await each(
             asked, lambda leg: self._elsewhere.prepare(group, leg, timeout_s=timeout_s), at_most=AT_ONCE_MAX
         )
-        self._crash_points.reach("group.answered")
+        await self._crash_points.reach("group.answered")
         command = DecideGroup(
             wallet_id=group.key.wallet_id,
             vendor_id=INTERNAL_VENDOR,
@@ -105,7 +105,7 @@ class Groups:
         answers = await each(
             left, lambda leg: self._elsewhere.end_leg(group, leg, timeout_s=timeout_s), at_most=AT_ONCE_MAX
         )
-        self._crash_points.reach("group.told")
+        await self._crash_points.reach("group.told")
         command = MarkLegs(
             wallet_id=group.key.wallet_id,
             vendor_id=INTERNAL_VENDOR,

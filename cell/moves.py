@@ -119,4 +119,4 @@ class Moves:
                 log.info("a staging was given up", unit=intent.unit, move=intent.move_id)
         for unit in await self.deletion.begun():
             while await self.deletion.delete_batch(unit):
-                self.crash_points.reach("move.cleaned")
+                await self.crash_points.reach("move.cleaned")

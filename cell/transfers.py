@@ -54,15 +54,15 @@ class Transfers:
 
     async def finish(self, transfer: Transfer, *, deadline_at_s: float) -> TransferState:
         """How far it came; `in_transit` = the loop goes on with it."""
-        self._crash_points.reach("transfer.sent")
+        await self._crash_points.reach("transfer.sent")
         now_s = asyncio.get_running_loop().time()
         answer = await self._elsewhere.receive(transfer, timeout_s=deadline_at_s - now_s - MARGIN_S)
         match answer:
             case Done():
-                self._crash_points.reach("transfer.answered")
+                await self._crash_points.reach("transfer.answered")
                 return await self._settle(transfer, deadline_at_s)
             case RefusedThere():
-                self._crash_points.reach("transfer.answered")
+                await self._crash_points.reach("transfer.answered")
                 return await self._refund(transfer, answer.reason, deadline_at_s)
             case Unknown():
                 log.info("transfer is in transit", transfer_id=transfer.transfer_id, why=answer.detail)
@@ -91,7 +91,7 @@ class Transfers:
             sent_as=transfer.key.transaction_id,
         )
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
-        self._crash_points.reach("transfer.finished")
+        await self._crash_points.reach("transfer.finished")
         return "settled" if isinstance(outcome, Marked) else "in_transit"
 
     async def _refund(self, transfer: Transfer, reason: str, deadline_at_s: float) -> TransferState:
@@ -106,5 +106,5 @@ class Transfers:
             sent_as=transfer.key.transaction_id,
         )
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
-        self._crash_points.reach("transfer.finished")
+        await self._crash_points.reach("transfer.finished")
         return "refunded" if isinstance(outcome, Accepted | Replayed) else "in_transit"

@@ -1,11 +1,15 @@
-"""Named places where the mover may be told to die, so that tests can kill it exactly between two steps.
+"""Named places where the mover may be told to die or to wait, so that tests can kill it, or others, between two steps.
 
 Off unless a file is set, and armed only while that file names a point: reaching the point takes the file away and ends
-the process as kill -9 would. A file that says `POINT always` stays, and so does everybody who gets there.
+the process as kill -9 would. A file that says `POINT always` stays, and so does everybody who gets there. One that says
+`POINT hold` becomes `FILE.held`, with the point and the pid of who is there: that step waits until the file is taken
+away, for a bounded time, while the rest of the process goes on.
 """
 
+import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
@@ -27,22 +31,42 @@ POINTS: Final = (
 )
 """Each right after what it names has been done, and before it is recorded."""
 ALWAYS: Final = "always"
+HOLD: Final = "hold"
+HELD_MAX_S: Final = 30.0
+"""A test that died must not keep a process for ever."""
+POLL_S: Final = 0.01
 
 
 class CrashPoints:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
-    def reach(self, point: str) -> None:
-        """Returns unless a test wants this process dead here."""
+    async def reach(self, point: str) -> None:
+        """Returns at once, unless a test wants this process dead or held here."""
         if self._file is None:
             return
+        held = self._obey(self._file, point)
+        if held is not None:
+            await self._wait(held)
+
+    async def _wait(self, held: Path) -> None:
+        ends_s = time.monotonic() + HELD_MAX_S
+        while held.exists() and time.monotonic() < ends_s:  # noqa: ASYNC110, ASYNC240 - no event of another process
+            await asyncio.sleep(POLL_S)
+
+    def _obey(self, file: Path, point: str) -> Path | None:
+        """The file to be held by, if so."""
         try:
-            armed, *repeat = self._file.read_text().split() or [""]
+            armed, *how = file.read_text().split() or [""]
             if armed != point:
-                return
-            if repeat != [ALWAYS]:
-                self._file.unlink()
+                return None
+            if how == [HOLD]:
+                held = file.rename(f"{file}.held")
+                held.write_text(f"{point} {os.getpid()}")
+                return held
+            if how != [ALWAYS]:
+                file.unlink()
         except FileNotFoundError:
-            return
+            return None
         os.kill(os.getpid(), signal.SIGKILL)
+        return None

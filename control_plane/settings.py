@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     moves_need_standbys: bool = False
     """Whether only cells whose commits wait for a standby may give or take units. Off: one machine has none."""
     crash_file: Path | None = None
-    """File that tells the mover where to kill itself. For tests alone; unset = nobody looks."""
+    """File that tells the mover where to kill itself, or to wait. For tests alone; unset = nobody looks."""
 
     # Where vendors may have their events sent
     webhooks_may_be_local: bool = False

@@ -101,7 +101,7 @@ def _outgoing(moves: Moves, dependencies: list[Any]) -> APIRouter:
     @router.post("/clean")
     async def clean(move_id: MoveId, wanted: UnitList) -> Cleaned:
         cleaned = await moves.deletion.clean(wanted.units, move_id=move_id)
-        moves.crash_points.reach("move.cleaned")
+        await moves.crash_points.reach("move.cleaned")
         return cleaned
 
     return router
@@ -129,7 +129,7 @@ def _incoming(moves: Moves, dependencies: list[Any]) -> APIRouter:
         part: Annotated[Part, Query()],
     ) -> RowsTaken:
         taken = await moves.arrivals.take(unit, await _body_of(request), part=part, move_id=move_id)
-        moves.crash_points.reach("move.rows_taken")
+        await moves.crash_points.reach("move.rows_taken")
         return taken
 
     @router.post("/seal")

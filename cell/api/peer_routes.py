@@ -123,9 +123,9 @@ class Peers:
             raise ProblemRaised(deadline_ms)
         deadline_at_s = asyncio.get_running_loop().time() + deadline_ms / 1_000
         before, after = _CRASH_POINTS[type(command)]
-        self._crash_points.reach(before)
+        await self._crash_points.reach(before)
         outcome = await self._lanes.submit(command, deadline_at_s=deadline_at_s)
-        self._crash_points.reach(after)
+        await self._crash_points.reach(after)
         if isinstance(outcome, Rejected):
             raise ProblemRaised(outcome.problem)
         assert not isinstance(outcome, Marked)  # noqa: S101 - these commands are recorded

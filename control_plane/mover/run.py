@@ -172,7 +172,7 @@ class MoveRun:
         if not isinstance(seen, CellSeen):
             return await self._failed(move, seen)
         chosen = next_portion(candidates, seen.units)
-        self._crash_points.reach("move.taken_up")
+        await self._crash_points.reach("move.taken_up")
         self._begin_again()
         surveys = [
             Survey(unit=one.unit, state=one.state, epoch=one.epoch, wallets=one.wallets, entries=one.entries)
@@ -184,7 +184,7 @@ class MoveRun:
         outcome = await self._moves.show(move, shown)
         if isinstance(outcome, NotPublished):
             return await self._wait(move, StopReason.DIRECTORY_MUST_BE_PUBLISHED, outcome.detail)
-        self._crash_points.reach(point)
+        await self._crash_points.reach(point)
         return outcome
 
     async def _await_routers(self, move: MoveRecord) -> MoveRecord | None:
@@ -201,7 +201,7 @@ class MoveRun:
         answer = await self._acts.stage(move)
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.staged")
+        await self._crash_points.reach("move.staged")
         self._hand = replace(self._hand, is_staged=True, is_given_back=False)
         self._source = self._target = None
         return move
@@ -213,7 +213,7 @@ class MoveRun:
         )
         if not isinstance(copied, Copied):
             return await self._failed(move, copied)
-        self._crash_points.reach("move.copied")
+        await self._crash_points.reach("move.copied")
         if not self._is_interrupted:
             done = steps.Pass(unit=step.unit, rows=copied.rows, ms=copied.ms)
             self._hand = replace(self._hand, passes=(*self._hand.passes, done))
@@ -225,7 +225,7 @@ class MoveRun:
         answer = await self._acts.fence(move)
         if not isinstance(answer, Fences):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.fenced")
+        await self._crash_points.reach("move.fenced")
         self._hand = replace(self._hand, fences=answer.fences, fenced_at=fenced_at, not_before=None)
         return move
 
@@ -237,7 +237,7 @@ class MoveRun:
             return await self._moves.note(move, Recorded(units=now_full))
         if not isinstance(copied, Copied):
             return await self._failed(move, copied)
-        self._crash_points.reach("move.delta_sent")
+        await self._crash_points.reach("move.delta_sent")
         self._hand = replace(self._hand, is_delta_sent=True)
         return move
 
@@ -245,7 +245,7 @@ class MoveRun:
         answer = await self._acts.seal(move, self._hand.fences)
         if not isinstance(answer, StagedUnits):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.sealed")
+        await self._crash_points.reach("move.sealed")
         self._hand = replace(self._hand, staged=answer.staged)
         return move
 
@@ -253,7 +253,7 @@ class MoveRun:
         answer = await self._acts.grant(move, StagedUnits(staged=self._hand.staged))
         if not isinstance(answer, Grants):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.granted")
+        await self._crash_points.reach("move.granted")
         self._hand = replace(self._hand, grants=answer.grants)
         return move
 
@@ -271,7 +271,7 @@ class MoveRun:
         answer = await self._acts.activate(move, self._hand.grants)
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.activated")
+        await self._crash_points.reach("move.activated")
         epochs = {unit.unit: unit.to_epoch for unit in move.in_hand}
         late = [now.unit for now in answer.units if (now.epoch or 0) < epochs[now.unit]]
         if late:
@@ -285,7 +285,7 @@ class MoveRun:
         answer = await self._acts.tombstone(move)
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.tombstoned")
+        await self._crash_points.reach("move.tombstoned")
         self._metrics.units.inc(len(move.in_hand))
         facts = {"result": "moved", "tombstoned_at": self._clock()}
         self._begin_again()
@@ -296,7 +296,7 @@ class MoveRun:
         self._forget()
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.fence_taken_down")
+        await self._crash_points.reach("move.fence_taken_down")
         self._hand = self._hand.set_back("the fence was taken down", not_before=self._hand.not_before)
         return move
 
@@ -304,7 +304,7 @@ class MoveRun:
         answer = await self._acts.discard(move)
         if not isinstance(answer, UnitsNow):
             return await self._failed(move, answer)
-        self._crash_points.reach("move.discarded")
+        await self._crash_points.reach("move.discarded")
         self._hand = replace(
             self._hand,
             is_staged=False,

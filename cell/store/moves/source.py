@@ -84,7 +84,7 @@ class Source:
                 found = await digests(connection, units)
                 fenced = [replace(one, digest=found[one.unit]) for one in new]
                 await save_units(connection, fenced)
-        self._crash_points.reach("move.fenced")
+        await self._crash_points.reach("move.fenced")
         return Fences(from_cell=self._cell_id, fences=tuple(map(_fence_of, fenced)))
 
     async def _stop_writers(self, connection: Connection, units: Sequence[int], *, wait_ms: int) -> None:
@@ -133,6 +133,7 @@ class Source:
 
         """
         staged = {one.unit: one for one in order.staged}
+        await self._crash_points.reach("move.granting")
         async with self._sessions.transaction() as connection:
             await rows(connection, "SET LOCAL statement_timeout = 5000")
             before = await lock_units(connection, staged)
@@ -156,7 +157,7 @@ class Source:
                 await save_units(connection, new)
                 await rows(connection, POST_MIGRATED, 1, f"out:{move_id}", units)
                 await rows(connection, _DRAW_EXILES, units)
-        self._crash_points.reach("move.granted")
+        await self._crash_points.reach("move.granted")
         return Grants(grants=tuple(self._grant_of(one) for one in granted))
 
     async def tombstone(self, units: Sequence[int], *, move_id: str) -> UnitsNow:
@@ -164,7 +165,7 @@ class Source:
             before = await lock_units(connection, units)
             after = [allowed(one, unit_life.tombstone(one, move_id=move_id)) for one in before]
             await save_units(connection, [new for old, new in zip(before, after, strict=True) if new != old])
-        self._crash_points.reach("move.tombstoned")
+        await self._crash_points.reach("move.tombstoned")
         return told(after)
 
     async def grant_of(self, unit: int) -> tuple[Grant | None, UnitRow]:

@@ -84,7 +84,7 @@ class Target:
                 await rows(connection, INTEND, old.unit, move_id, order.from_cell, urls, *_columns_of(old))
             await save_units(connection, [row for _, row in new])
             await rows(connection, _FREEZE_RETAINED, move_id, arrays.int4s([row.unit for _, row in new]))
-        self._crash_points.reach("move.staging")
+        await self._crash_points.reach("move.staging")
         return told(after)
 
     async def seal(self, fences: Fences, *, move_id: str) -> StagedUnits:
@@ -113,7 +113,7 @@ class Target:
                 sealed.append(allowed(one, verdict))
             await save_units(connection, [new for old, new in zip(before, sealed, strict=True) if new != old])
             await rows(connection, _SEALED, arrays.int4s(sorted(fence_of)))
-        self._crash_points.reach("move.staged")
+        await self._crash_points.reach("move.staged")
         staged = (
             StagedUnit(unit=one.unit, epoch=one.epoch, fence_no=one.fence_no, digest=str(one.digest)) for one in sealed
         )
@@ -140,7 +140,7 @@ class Target:
                 for one in new:
                     await rows(connection, _OWN_EXILES, self._cell_id, one.epoch, one.unit)
                 await rows(connection, _INTENT_IS_OVER, units)
-        self._crash_points.reach("move.activated")
+        await self._crash_points.reach("move.activated")
         return told(after)
 
     def _activated(self, row: UnitRow, grant: Grant, move_id: str) -> unit_life.Verdict:

@@ -66,3 +66,5 @@ class Remains(_Body):
     """That no sink has been told yet, as far as somebody listens."""
     undelivered_events: int
     """On their way to a webhook."""
+    accounts: dict[str, dict[str, int]] = {}
+    """Currency to system account to balance: need not be zero, but is kept, for the fleet's books count it for ever."""

@@ -47,6 +47,11 @@ SELECT (SELECT count(*) FROM unit_state WHERE state <> 'moved') AS units,
        (SELECT count(*) FROM webhook_deliveries WHERE dead_at IS NULL) AS undelivered_events
 """
 
+ACCOUNTS = """
+SELECT currency, account, sum(delta)::bigint AS balance FROM account_deltas
+GROUP BY currency, account HAVING sum(delta) <> 0 ORDER BY currency, account
+"""
+
 
 class UnitLoads:
     def __init__(self, database_url: str, *, cell_id: str) -> None:
@@ -105,9 +110,13 @@ class UnitLoads:
         try:
             async with self._connection.taken() as connection:
                 row = await (await connection.execute(REMAINS)).fetchone()
+                sums = await (await connection.execute(ACCOUNTS)).fetchall()
         except psycopg.OperationalError as error:
             raise StoreLostError(str(error).strip()) from error
-        return Remains.model_validate({"cell": self._cell_id, **(row._asdict() if row else {})})
+        accounts: dict[str, dict[str, int]] = {}
+        for one in sums:
+            accounts.setdefault(one.currency, {})[one.account] = one.balance
+        return Remains.model_validate({"cell": self._cell_id, **(row._asdict() if row else {}), "accounts": accounts})
 
     async def close(self) -> None:
         await self._connection.close()

@@ -43,6 +43,17 @@ class CurrencyTotals(_Read):
     """The most that may be between this cell and others: open transfers, and legs that have yet to follow."""
 
 
+class ClosedCell(_Read):
+    """What the system accounts of a cell held when it was retired: the books of the fleet count it for ever."""
+
+    cell: str
+    accounts: dict[str, dict[str, int]] = {}
+
+    @property
+    def totals(self) -> dict[str, CurrencyTotals]:
+        return {currency: CurrencyTotals(wallets=0, accounts=accounts) for currency, accounts in self.accounts.items()}
+
+
 class CellAudit(_Read):
     """The answer of `POST /admin/audit`."""
 
@@ -132,7 +143,7 @@ def totals_findings(audits: Iterable[CellAudit]) -> list[Finding]:
     ]
 
 
-def migrated_findings(audits: Iterable[CellAudit]) -> list[Finding]:
+def migrated_findings(audits: Iterable[CellAudit | ClosedCell]) -> list[Finding]:
     """What finished moves took out of one cell they brought into another. Only meant while no unit is moving."""
     sums: dict[str, int] = defaultdict(int)
     for audit in audits:
@@ -147,11 +158,11 @@ def migrated_findings(audits: Iterable[CellAudit]) -> list[Finding]:
     ]
 
 
-def in_transit_findings(audits: Iterable[CellAudit]) -> list[Finding]:
+def in_transit_findings(audits: Iterable[CellAudit | ClosedCell]) -> list[Finding]:
     """What left one cell arrived in another or is known to be open; nothing is open, nothing is between cells.
 
-    Only meant with an answer of every cell. The cells' snapshots are not of one instant, so what has just been sent or
-    received may show once; what is lost shows in every look.
+    Only meant with an answer of every cell, and with those that were retired. The cells' snapshots are not of one
+    instant, so what has just been sent or received may show once; what is lost shows in every look.
     """
     sums: dict[str, int] = defaultdict(int)
     open_sums: dict[str, int] = defaultdict(int)
@@ -203,7 +214,7 @@ class FleetTotal:
         return self.wallets + self.accounts
 
 
-def fleet_totals(audits: Iterable[CellAudit]) -> list[FleetTotal]:
+def fleet_totals(audits: Iterable[CellAudit | ClosedCell]) -> list[FleetTotal]:
     wallets: dict[str, int] = defaultdict(int)
     accounts: dict[str, int] = defaultdict(int)
     for audit in audits:

@@ -5,12 +5,12 @@ A cell that does not answer is an answer too: `Unreachable`. Judging what comes 
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from cellwallet.auditing.fleet import CellAudit
+from cellwallet.auditing.fleet import CellAudit, ClosedCell
 from contract.directory import DirectoryDocument
 from contract.fleet import CellUnits
 from contract.values import value
@@ -48,14 +48,30 @@ class Fleet:
 
     def directory(self) -> DirectoryDocument | None:
         """None when the control plane cannot be reached: the audit then rests on the cells alone."""
-        url = f"{self._control_plane_url}/v1/directory"
         try:
-            response = self._http.get(url, timeout=QUESTION_TIMEOUT_S)
-            response.raise_for_status()
+            signed = self._told("/v1/directory")
         except httpx.HTTPError:
             return None
-        document = {name: member for name, member in response.json().items() if name != "signature"}
+        document = {name: member for name, member in signed.items() if name != "signature"}
         return DirectoryDocument.model_validate(document)
+
+    def closed_cells(self) -> list[ClosedCell] | None:
+        """Of every retired cell what its retirement recorded; None when the control plane cannot be reached."""
+        try:
+            cells = self._told("/v1/cells")["cells"]
+            retired = [cell["id"] for cell in cells if cell["state"] == "retired"]
+            return [ClosedCell(cell=cell, accounts=self._closing(cell)) for cell in retired]
+        except httpx.HTTPError:
+            return None
+
+    def _closing(self, cell: str) -> Any:
+        """The latest change of a retired cell is its retirement, or nearly so."""
+        changes = self._told(f"/v1/changes?subject=cell:{cell}&limit=50")["changes"]
+        return next((one["after"]["accounts"] for one in changes if "accounts" in (one["after"] or {})), {})
+
+    def _told(self, path: str) -> Any:
+        response = self._http.get(f"{self._control_plane_url}{path}", timeout=QUESTION_TIMEOUT_S)
+        return response.raise_for_status().json()
 
     def close(self) -> None:
         self._http.close()

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cellwallet.auditing.fleet import (
     CellAudit,
+    ClosedCell,
     Finding,
     FleetTotal,
     UnitFaults,
@@ -70,14 +71,18 @@ def audit(
     try:
         audits, unreachable = _audits(fleet, cells=len(stack.cells), full=full)
         ownership = _ownership(fleet)
-        in_transit = [] if unreachable else _in_transit(fleet, audits)
+        closed = fleet.closed_cells()
+        in_transit = [] if unreachable or closed is None else _in_transit(fleet, audits, closed)
     finally:
         fleet.close()
-    findings = [*unreachable, *_money_findings(audits, ownership.directory), *in_transit, *ownership.findings]
+    money = _money_findings(audits, closed, ownership.directory)
+    findings = [*unreachable, *money, *in_transit, *ownership.findings]
+    totals = fleet_totals([*audits, *(closed or ())])
     if as_json:
-        print_json(_document(audits, ownership, findings))
+        print_json(_document(audits, totals, ownership, findings))
     else:
-        _print(audits, ownership, findings)
+        _print(audits, totals, ownership, findings)
+        _print_closed(closed or ())
     if findings:
         raise typer.Exit(1)
 
@@ -119,9 +124,9 @@ def _ownership(fleet: Fleet) -> _Ownership:
     return _Ownership(units=units, directory=directory, findings=findings_of(faults or {}))
 
 
-def _in_transit(fleet: Fleet, audits: list[CellAudit]) -> list[Finding]:
+def _in_transit(fleet: Fleet, audits: list[CellAudit], closed: list[ClosedCell]) -> list[Finding]:
     """What is between cells without being on its way, in every one of several looks."""
-    findings = in_transit_findings(audits)
+    findings = in_transit_findings([*audits, *closed])
     for _ in range(1, LOOKS_MAX):
         if not findings:
             break
@@ -129,37 +134,42 @@ def _in_transit(fleet: Fleet, audits: list[CellAudit]) -> list[Finding]:
         answers = list(fleet.audits(full=False))
         seen = [answer for answer in answers if isinstance(answer, CellAudit)]
         if len(seen) == len(answers):
-            findings = in_transit_findings(seen)
+            findings = in_transit_findings([*seen, *closed])
     return findings
 
 
-def _money_findings(audits: list[CellAudit], directory: DirectoryDocument | None) -> Iterator[Finding]:
+def _money_findings(
+    audits: list[CellAudit], closed: list[ClosedCell] | None, directory: DirectoryDocument | None
+) -> Iterator[Finding]:
     for one in audits:
         yield from cell_findings(one)
     yield from totals_findings(audits)
-    if directory is not None and not directory.moving:
-        yield from migrated_findings(audits)
+    if closed is not None and directory is not None and not directory.moving:
+        yield from migrated_findings([*audits, *closed])
 
 
-def _document(audits: list[CellAudit], ownership: _Ownership, findings: list[Finding]) -> dict[str, Any]:
+def _document(
+    audits: list[CellAudit], totals: list[FleetTotal], ownership: _Ownership, findings: list[Finding]
+) -> dict[str, Any]:
     return {
         "clean": not findings,
         "cells": [one.model_dump(mode="json") for one in audits],
         "totals": {
             total.currency: {"wallets": total.wallets, "accounts": total.accounts, "total": total.total}
-            for total in fleet_totals(audits)
+            for total in totals
         },
         "directory_version": None if ownership.directory is None else ownership.directory.version,
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
 
 
-def _print(audits: list[CellAudit], ownership: _Ownership, findings: list[Finding]) -> None:
+def _print(audits: list[CellAudit], totals: list[FleetTotal], ownership: _Ownership, findings: list[Finding]) -> None:
     print_table(_cell_table(audits, ownership.units))
-    print_table(_totals_table(fleet_totals(audits)))
+    print_table(_totals_table(totals))
     if ownership.directory is None:
         out().print(
-            "the control plane does not answer: ownership is checked among the cells, not against the directory"
+            "the control plane does not answer: ownership is checked among the cells, not against the directory, "
+            "and money between cells is not, for it may have been a retired cell's"
         )
     else:
         out().print(f"directory: version {ownership.directory.version}", highlight=False)
@@ -168,6 +178,12 @@ def _print(audits: list[CellAudit], ownership: _Ownership, findings: list[Findin
         return
     print_table(_findings_table(findings))
     out().print(f"[bold red]{len(findings)} finding{'s' if len(findings) > 1 else ''}[/]")
+
+
+def _print_closed(closed: Iterable[ClosedCell]) -> None:
+    names = [one.cell for one in closed]
+    if names:
+        out().print(f"with the accounts at their end of the retired {', '.join(names)}", highlight=False)
 
 
 def _cell_table(audits: Iterable[CellAudit], units: Iterable[CellUnits]) -> Table:

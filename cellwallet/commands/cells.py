@@ -1,5 +1,6 @@
 """`cellwallet cells`: what each cell has; cells that come, are filled, drained and retired."""
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -88,9 +89,47 @@ def drain(*, cell: Name, no_wait: NoWait = False, data: DataOption = DATA_DEFAUL
 
 
 @app.command()
-def retire(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
-    """End the life of an empty cell for good; refused while anything of it remains."""
-    _order(Operator(data), cell, "retire", no_wait=True, as_json=as_json)
+def retire(
+    *,
+    cell: Name,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Delete its database too, for good; asks twice.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = DATA_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """End the life of an empty cell for good, and stop its processes; refused while anything of it remains."""
+    operator, folder = Operator(data), DataFolder(data)
+    if delete_data and not yes:
+        _ask_twice(cell, folder)
+    retired = operator.post(f"/v1/cells/{cell}/retire")
+    answer = _let_go(folder, cell, delete_data=delete_data)
+    if as_json:
+        print_json({**_facts(retired, cell), "data": answer["data"]})
+        return
+    out().print(f"{cell} is retired and its processes are stopped", highlight=False)
+    fate = f"its data stays in {answer['data']}" if answer["data"] else "its data is deleted"
+    out().print(f"{fate}; its id is not used again", highlight=False, markup=False)
+
+
+def _ask_twice(cell: str, folder: DataFolder) -> None:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("where nobody can be asked, --delete-data needs --yes")
+    typer.confirm(f"Retire {cell} and delete its database in {folder.postgres(cell)}?", abort=True, err=True)
+    if typer.prompt(f"There is no way back. Type {cell} to delete it", err=True) != cell:
+        fail(f"{cell} is left as it is")
+
+
+def _let_go(folder: DataFolder, cell: str, *, delete_data: bool) -> dict[str, Any]:
+    try:
+        with err().status(f"stopping the processes of {cell}"):
+            answer = request(folder.control_socket, "let_retired_cell_go", cell=cell, delete_data=delete_data)
+    except PlatformMustRunError as error:
+        fail(f"{cell} is retired, but its processes are somebody else's: {error}")
+    if "error" in answer:
+        fail(f"{cell} is retired, but {answer['error']}")
+    return answer
 
 
 def _order(operator: Operator, cell: str, verb: str, *, no_wait: bool, as_json: bool) -> None:
@@ -106,9 +145,13 @@ def _order(operator: Operator, cell: str, verb: str, *, no_wait: bool, as_json: 
 
 def _tell(shown: Mapping[str, Any], *, as_json: bool, cell: str) -> None:
     if as_json:
-        print_json({"cell": cell, "state": shown["state"], "units": shown["units"], "is_filling": shown["is_filling"]})
+        print_json(_facts(shown, cell))
     else:
         out().print(f"{cell} is {shown['state']} and has {shown['units']:,} units", highlight=False)
+
+
+def _facts(shown: Mapping[str, Any], cell: str) -> dict[str, Any]:
+    return {"cell": cell, "state": shown["state"], "units": shown["units"], "is_filling": shown["is_filling"]}
 
 
 def _target(operator: Operator, cell: str) -> int:

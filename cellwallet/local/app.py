@@ -26,11 +26,12 @@ from cellwallet.local.control import listen
 from cellwallet.local.folder import DataFolder
 from cellwallet.local.keys import LONG_S, Keys, ensure_keys
 from cellwallet.local.logs import bound_logs
-from cellwallet.local.members import Member, Members, ensure_members, member
+from cellwallet.local.members import Member, Members, ensure_members, record_retired
 from cellwallet.local.parts import Service
 from cellwallet.local.ports import Ports
 from cellwallet.local.postgres import ClusterSettings
 from cellwallet.local.probe import get
+from cellwallet.local.retirement import DataMustBeUnusedError, delete_data, kept_data, part_names, retired_cells
 from cellwallet.local.stack import (
     ApiEntry,
     CellEntry,
@@ -51,6 +52,8 @@ CELLS_DEFAULT = 3
 READY_TIMEOUT_S = 120.0
 """Far above what a start takes; a machine that needs longer has a problem worth reading about."""
 LOGS_PERIOD_S = 10.0
+RETIREMENTS_PERIOD_S = 5.0
+"""Whoever retires a cell by HTTP alone need not tell us; the command line does, and does not wait."""
 VENDOR, OPERATOR = "local-vendor", "local-operator"
 """Subjects of the two tokens in the stack file."""
 
@@ -93,6 +96,8 @@ class Platform:
         self._is_ready = False
         self._pids: dict[str, int] = {}
         self._supervisor = Supervisor(self._observe)
+        self._membership = asyncio.Lock()
+        """One cell comes or goes at a time."""
         self._members: Members
         self._blueprint: Blueprint
         self._tokens: Tokens
@@ -116,6 +121,7 @@ class Platform:
             ending.push_async_callback(self._stop_everything)
             self._supervisor.add(self._blueprint.parts(self._members))
             ending.push_async_callback(_end_task, asyncio.create_task(self._keep_logs_bounded()))
+            ending.push_async_callback(_end_task, asyncio.create_task(self._follow_retirements()))
             control = await listen(self._folder.control_socket, self._respond)
             ending.callback(self._folder.control_socket.unlink, missing_ok=True)
             ending.callback(control.close)
@@ -130,12 +136,7 @@ class Platform:
     def _prepare(self) -> None:
         keys = ensure_keys(self._folder.keys)
         self._tokens = _tokens(keys)
-        self._members = ensure_members(
-            self._folder.members,
-            cells=self._options.cells,
-            default_cells=CELLS_DEFAULT,
-            api_processes=self._options.api_processes,
-        )
+        self._members = self._recorded_members(cells=self._options.cells)
         self._blueprint = Blueprint(
             folder=self._folder,
             keys=keys,
@@ -179,6 +180,9 @@ class Platform:
 
     def _observe(self, running: RunningPart) -> None:
         self._say(running.part.name, running.state)
+        self._record_processes()
+
+    def _record_processes(self) -> None:
         pids = {name: one.child.pid for name, one in self._supervisor.parts.items() if one.child}
         if pids != self._pids:
             self._pids = pids
@@ -192,6 +196,33 @@ class Platform:
             await asyncio.sleep(LOGS_PERIOD_S)
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(bound_logs, self._folder.logs)
+
+    async def _follow_retirements(self) -> None:
+        while True:
+            await asyncio.sleep(RETIREMENTS_PERIOD_S)
+            if self._is_ready:
+                async with self._membership:
+                    await self._let_retired_go()
+
+    async def _let_retired_go(self) -> bool:
+        """Stop the cells that the control plane has retired; False when it does not tell."""
+        retired = await retired_cells(self._blueprint.control_plane_url, token=self._tokens.operator)
+        for one in self._members.cells:
+            if one.id in (retired or ()):
+                record_retired(self._folder.members, one.id)
+                self._members = self._recorded_members()
+                self._say(one.id, "retired", "its processes stop, its data is kept")
+                await self._supervisor.remove(part_names(self._blueprint, one))
+                self._record_processes()
+        return retired is not None
+
+    def _recorded_members(self, *, cells: int | None = None) -> Members:
+        return ensure_members(
+            self._folder.members,
+            cells=cells,
+            default_cells=CELLS_DEFAULT,
+            api_processes=self._options.api_processes,
+        )
 
     def _listen_to_signals(self, ending: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -209,7 +240,11 @@ class Platform:
             case "status":
                 return self._status()
             case "add_cell":
-                return await self._add_cell()
+                async with self._membership:
+                    return await self._add_cell()
+            case "let_retired_cell_go":
+                async with self._membership:
+                    return await self._let_go(str(request.get("cell")), deletes_data=bool(request.get("delete_data")))
             case other:
                 return {"error": f"this platform does not know {other!r}"}
 
@@ -223,11 +258,8 @@ class Platform:
         """A cell more, without units: giving it some is the control plane's decision."""
         if not self._is_ready:
             return {"error": "the platform must be ready before a cell is added"}
-        count = len(self._members.cells)
-        self._members = ensure_members(
-            self._folder.members, cells=count + 1, default_cells=0, api_processes=self._options.api_processes
-        )
-        added = member(count, api_processes=self._options.api_processes)
+        self._members = self._recorded_members(cells=self._members.numbered + 1)
+        added = self._members.cells[-1]
         parts = self._blueprint.cell_parts(added)
         self._supervisor.add(parts)
         try:
@@ -236,6 +268,20 @@ class Platform:
             return {"error": f"{added.id} does not start: {error}"}
         write_stack(self._folder.path, self._stack())
         return {"cell": added.id}
+
+    async def _let_go(self, cell: str, *, deletes_data: bool) -> dict[str, Any]:
+        """Nobody's word but the control plane's ends a cell: a request only says that now is a good time to ask."""
+        if not await self._let_retired_go() and cell not in self._members.retired:
+            return {"error": "the control plane does not tell which cells are retired; the same command again goes on"}
+        if cell not in self._members.retired:
+            is_ours = any(one.id == cell for one in self._members.cells)
+            return {"error": f"{cell} is not retired" if is_ours else f"{cell} is no cell of this data folder"}
+        if deletes_data:
+            try:
+                await asyncio.to_thread(delete_data, self._folder, cell)
+            except (DataMustBeUnusedError, OSError) as error:
+                return {"error": f"the data of {cell} is not deleted: {error}"}
+        return {"cell": cell, "data": kept_data(self._folder, cell)}
 
     # The stack file.
 

@@ -1,7 +1,8 @@
-"""Which cells this data folder holds. A cell is never dropped: its database holds money."""
+"""Which cells this data folder holds. Only a retired one is dropped, and its number never comes back."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cellwallet.local.folder import write_json
 from contract.values import value
@@ -24,19 +25,38 @@ class Members:
     first_cells: int
     """How many cells share the slots when the fleet is born."""
     cells: tuple[Member, ...]
+    """Those that run."""
+    numbered: int
+    """How many there ever were."""
+    retired: tuple[str, ...] = ()
 
 
 def ensure_members(path: Path, *, cells: int | None, default_cells: int, api_processes: int) -> Members:
-    """The recorded cells, and new ones up to `cells`; none given = as recorded, or the default at the first start."""
-    recorded = json.loads(path.read_text()) if path.exists() else None
+    """The recorded cells, and new ones up to `cells`; none given = as recorded, or the default at the first start.
+
+    Retired ones count: the same number again brings nobody back and nobody new.
+    """
+    recorded = _recorded(path)
     known = int(recorded["cells"]) if recorded else 0
     count = max(known, cells if cells is not None else (known or default_cells))
     first_cells = int(recorded["first_cells"]) if recorded else count
+    retired = tuple(recorded.get("retired", ())) if recorded else ()
     if count != known:
-        write_json(path, {"first_cells": first_cells, "cells": count})
+        _record(path, first_cells=first_cells, cells=count, retired=retired)
+    everybody = (member(number, api_processes=api_processes) for number in range(count))
     return Members(
-        first_cells=first_cells, cells=tuple(member(number, api_processes=api_processes) for number in range(count))
+        first_cells=first_cells,
+        cells=tuple(one for one in everybody if one.id not in retired),
+        numbered=count,
+        retired=retired,
     )
+
+
+def record_retired(path: Path, cell: str) -> None:
+    """From now on no start brings it back."""
+    recorded = _recorded(path) or {}
+    retired = tuple(sorted({*recorded.get("retired", ()), cell}))
+    _record(path, first_cells=recorded["first_cells"], cells=recorded["cells"], retired=retired)
 
 
 def member(number: int, *, api_processes: int) -> Member:
@@ -46,3 +66,11 @@ def member(number: int, *, api_processes: int) -> Member:
         home_zone=ZONES[number % len(ZONES)],
         api_zones=tuple(ZONES[(number + process) % len(ZONES)] for process in range(api_processes)),
     )
+
+
+def _recorded(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _record(path: Path, *, first_cells: int, cells: int, retired: tuple[str, ...]) -> None:
+    write_json(path, {"first_cells": first_cells, "cells": cells, **({"retired": list(retired)} if retired else {})})

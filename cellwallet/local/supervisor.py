@@ -98,11 +98,18 @@ class Supervisor:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        services = [running for running in self.parts.values() if not isinstance(running.part, Database)]
-        for rank in sorted({_rank(running) for running in services}):
-            stopping = (self._stop(running) for running in services if _rank(running) == rank)
-            await asyncio.gather(*stopping)
-        await asyncio.gather(*(self._stop(one) for one in self.parts.values() if isinstance(one.part, Database)))
+        await self._stop_in_order(list(self.parts.values()))
+
+    async def remove(self, names: Iterable[str]) -> None:
+        """Stop these for good, services by rank and then databases; nobody else may need them."""
+        leaving = [self.parts[name] for name in names]
+        tasks = [self._tasks[running.part.name] for running in leaving]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stop_in_order(leaving)
+        for running in leaving:
+            del self.parts[running.part.name], self._tasks[running.part.name]
 
     def stop_now(self) -> None:
         """The second Ctrl-C: nobody finishes; PostgreSQL recovers at its next start."""
@@ -208,6 +215,12 @@ class Supervisor:
         running.started_at_s = time.time()
         self._change(running, "starting")
         return running.child
+
+    async def _stop_in_order(self, stopping: list[RunningPart]) -> None:
+        services = [running for running in stopping if not isinstance(running.part, Database)]
+        for rank in sorted({_rank(running) for running in services}):
+            await asyncio.gather(*(self._stop(running) for running in services if _rank(running) == rank))
+        await asyncio.gather(*(self._stop(one) for one in stopping if isinstance(one.part, Database)))
 
     async def _stop(self, running: RunningPart) -> None:
         if running.child is None:

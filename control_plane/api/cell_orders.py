@@ -3,6 +3,8 @@
 An order is recorded and answered at once; the units follow by moves. The same order again changes nothing.
 """
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -46,7 +48,10 @@ async def drain_cell(request: Request, cell_id: CellPath) -> CellAnswer | Respon
 @cell_order_routes.post("/v1/cells/{cell_id}/retire", response_model=None, responses=ANSWERS)
 @open_to(Scope.FLEET_MANAGE)
 async def retire_cell(request: Request, cell_id: CellPath) -> CellAnswer | Response:
-    """End the life of an empty cell; its id is never used again. The cell itself is asked what it still has."""
+    """End the life of an empty cell; its id is never used again. The cell itself is asked what it still has.
+
+    What its system accounts hold at the end is kept in the audit trail, for the books of the fleet.
+    """
     return await _ordered(request, CellId(cell_id), "retire")
 
 
@@ -60,10 +65,15 @@ async def _ordered(request: Request, cell_id: CellId, order: CellOrder) -> CellA
     following = ordered_state(order, cell, fleet)
     if isinstance(following, OrderRefused):
         return problem(request, Refusal(reason=PlatformReason(following.reason), detail=following.detail))
+    closing: dict[str, Any] = {}
     if order == "retire" and following != cell.state:
-        refusal = _refusal_of_remains(cell, await parts.cells.remains(cell))
+        told = await parts.cells.remains(cell)
+        if isinstance(told, Unreachable):
+            return problem(request, _must_answer(cell, told))
+        refusal = _refusal_of_remains(cell, told)
         if refusal is not None:
             return problem(request, refusal)
+        closing = {"accounts": told.accounts}
     async with parts.database.transaction() as connection:
         await lock_fleet(connection)
         is_done = following == cell.state or await order_cell_state(
@@ -73,6 +83,7 @@ async def _ordered(request: Request, cell_id: CellId, order: CellOrder) -> CellA
             following=following,
             actor=caller_of(request).subject,
             request_id=request.state.request_id,
+            facts=closing,
         )
         shown = await shown_cell(connection, cell_id)
     if not is_done or shown is None:
@@ -81,11 +92,13 @@ async def _ordered(request: Request, cell_id: CellId, order: CellOrder) -> CellA
     return answer_of(shown)
 
 
-def _refusal_of_remains(cell: Cell, told: Remains | Unreachable) -> Refusal | None:
-    if isinstance(told, Unreachable):
-        detail = f"only cell {cell.id} itself knows what it still has: {told.detail}"
-        return Refusal(reason=PlatformReason.CELL_MUST_ANSWER, detail=detail)
-    facts = told.model_dump()
+def _must_answer(cell: Cell, silent: Unreachable) -> Refusal:
+    detail = f"only cell {cell.id} itself knows what it still has: {silent.detail}"
+    return Refusal(reason=PlatformReason.CELL_MUST_ANSWER, detail=detail)
+
+
+def _refusal_of_remains(cell: Cell, told: Remains) -> Refusal | None:
+    facts = told.model_dump(exclude={"accounts"})
     if told.units:
         detail = f"cell {cell.id} says that it has {told.units} units"
         return Refusal(reason=PlatformReason.CELL_MUST_OWN_NO_UNIT, detail=detail, facts=facts)

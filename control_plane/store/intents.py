@@ -1,7 +1,9 @@
 """What is ordered of cells and units, and what became of earlier moves; in one look, for the plan of moves."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -83,8 +85,9 @@ async def order_cell_state(
     following: CellState,
     actor: str,
     request_id: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Compare-and-set, in the audit trail; an activated cell is to be filled. False when it was outpaced."""
+    """Compare-and-set, in the audit trail (with `facts`); an activated cell is to be filled. False = outpaced."""
     if not await change_state(connection, cell, seen=seen, following=following):
         return False
     filling = func.now() if following == "active" else None
@@ -94,7 +97,7 @@ async def order_cell_state(
         actor=actor,
         subject=f"cell:{cell}",
         before={"state": seen},
-        after={"state": following},
+        after={"state": following, **(facts or {})},
         request_id=request_id,
     )
     await nudge(connection)

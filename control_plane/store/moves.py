@@ -215,13 +215,15 @@ async def note(connection: AsyncConnection, move: MoveRecord, recorded: Recorded
 
 
 async def moves_to_clean(connection: AsyncConnection, *, before: datetime) -> tuple[MoveRecord, ...]:
-    """Moves with units whose rows the source has kept long enough."""
+    """Moves with units whose rows the source has kept long enough; a retired cell's rows are nobody's to delete."""
     due = (
         select(move_units.c.move_id)
         .where(move_units.c.tombstoned_at < before, move_units.c.cleaned_at.is_(None))
         .distinct()
     )
-    return await _records(connection, select(moves).where(moves.c.id.in_(due)).order_by(moves.c.ordered_at))
+    retired = select(cells.c.id).where(cells.c.state == "retired")
+    query = select(moves).where(moves.c.id.in_(due), moves.c.from_cell.not_in(retired)).order_by(moves.c.ordered_at)
+    return await _records(connection, query)
 
 
 async def mark_cleaned(connection: AsyncConnection, move_id: str, cleaned: Sequence[int]) -> None:

@@ -38,6 +38,7 @@ class AdminCell:
         """Unit to state and epoch, where moves have changed what was adopted."""
         self.loads: list[UnitLoad] = []
         self.remaining: dict[str, int] = {}
+        self.accounts: dict[str, dict[str, int]] = {}
         self.isolated_wallets: list[tuple[str, int]] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -95,9 +96,11 @@ class AdminCell:
 
     async def _tell_remains(self, request: web.Request) -> web.Response:
         self._check(request, "fleet:read")
-        zero = {name: 0 for name in Remains.model_fields if name != "cell"}
+        zero = {name: 0 for name in Remains.model_fields if name not in {"cell", "accounts"}}
         owned = sum(run.last - run.first + 1 for run in self.units().units if run.state != "moved")
-        told = Remains.model_validate({"cell": self.cell, **zero, "units": owned, **self.remaining})
+        told = Remains.model_validate(
+            {"cell": self.cell, **zero, "units": owned, "accounts": self.accounts, **self.remaining}
+        )
         return web.json_response(text=told.model_dump_json())
 
     async def _tell_units(self, request: web.Request) -> web.Response:

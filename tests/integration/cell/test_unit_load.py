@@ -99,8 +99,15 @@ async def test_what_keeps_a_cell_from_retiring(at_cell: Vendor) -> None:
     database.sql("UPDATE relay_marks SET next_xid = pg_current_xact_id()")
     after = await remains_of(database)
     assert after == Remains(
-        cell="cell-a", units=0, open_transfers=0, open_groups=0, unpublished_events=0, undelivered_events=0
+        cell="cell-a",
+        units=0,
+        open_transfers=0,
+        open_groups=0,
+        unpublished_events=0,
+        undelivered_events=0,
+        accounts=before.accounts,
     )
+    assert sum(before.accounts["EUR"].values()) == -10, "what came in from outside is kept for the books"
 
 
 async def test_a_lost_database_is_told_as_such(database: CellDatabase) -> None:

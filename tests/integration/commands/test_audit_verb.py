@@ -30,7 +30,11 @@ def _cell(name: str, *, first: int, last: int, **audit_fields: Any) -> Script:
     return lambda seen: Answer(status=200, document=report if seen.path == "/admin/audit" else units)
 
 
-def _directory(_: Seen) -> Answer:
+def _directory(seen: Seen) -> Answer:
+    if seen.path == "/v1/cells":
+        return Answer(
+            status=200, document={"cells": [{"id": f"cell-{number}", "state": "active"} for number in (1, 2)]}
+        )
     cells = {name: {"api": [], "state": "active"} for name in ("cell-1", "cell-2")}
     slots = [[SLOTS // 2, "cell-1"], [SLOTS // 2, "cell-2"]]
     document = {"version": 7, "issued_at": "2027-01-15T08:00:00Z", "cells": cells, "slots": slots}
@@ -159,3 +163,34 @@ def test_a_cells_finding_and_a_sum_that_is_not_zero_end_with_1(tmp_path: Path, c
         told = CliRunner().invoke(audit.app, ["--data", str(data)]).stdout
     assert {one["check"] for one in report["findings"]} == {"L1", "totals"}
     assert "wallet w-1, entry 3, field balance" in told
+
+
+def test_what_a_retired_cell_took_in_is_in_the_books_of_the_fleet(tmp_path: Path) -> None:
+    """Its wallets left with their money: what the others got by moves is what it gave."""
+    came = {"EUR": {"wallets": 12, "wallet_count": 2, "accounts": {"clearing:shop": -5, "migrated": -7}}}
+    closing = {"EUR": {"clearing:shop": -7, "migrated": 7}}
+    half = SLOTS // 2
+
+    def control_plane(*, tells: bool) -> Script:
+        def script(seen: Seen) -> Answer:
+            if seen.path == "/v1/cells":
+                return Answer(status=200, document={"cells": [{"id": "cell-3", "state": "retired"}]})
+            if seen.path.startswith("/v1/changes"):
+                after = {"state": "retired", **({"accounts": closing} if tells else {})}
+                return Answer(status=200, document={"changes": [{"after": None}, {"after": after}]})
+            return _directory(seen)
+
+        return script
+
+    with (
+        scripted_router(_cell("cell-1", first=0, last=half - 1)) as one,
+        scripted_router(_cell("cell-2", first=half, last=SLOTS - 1, totals=came)) as two,
+    ):
+        for tells in (True, False):
+            with scripted_router(control_plane(tells=tells)) as told:
+                data = _stack(tmp_path, {"cell-1": one.url, "cell-2": two.url}, told.url)
+                report = _audit(data, exit_code=0 if tells else 1)
+            if tells:
+                assert report["totals"]["EUR"] == {"wallets": 17, "accounts": -17, "total": 0}
+            else:
+                assert [one["subject"] for one in report["findings"]] == ["EUR, account migrated over all cells"]

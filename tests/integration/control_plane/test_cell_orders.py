@@ -71,12 +71,14 @@ async def test_an_activated_cell_gets_its_share_and_a_drained_one_loses_all(
     assert (drained.status_code, drained.json()["state"]) == (200, "draining")
     await carried_until(database, cells, lambda: is_in(platform, "cell-1", "empty"))
     assert await units_of(platform) == {"cell-1": 0, "cell-2": SLOTS // 2, "cell-3": SLOTS // 2}
+    cells["cell-1"].accounts = {"EUR": {"clearing:shop": -7, "migrated": 7}}
     retired = await order(platform, "cell-1", "retire")
     assert (retired.status_code, retired.json()["state"]) == (200, "retired")
     directory = await until(lambda: shows(platform, {"cell-2", "cell-3"}))
     assert {cell for _, cell in directory["slots"]} == {"cell-2", "cell-3"}
     trail = (await platform.get("/v1/changes?subject=cell:cell-1")).json()["changes"]
     assert [(one["actor"], one["after"]["state"]) for one in trail] == [("olga", "retired"), ("olga", "draining")]
+    assert trail[0]["after"]["accounts"] == cells["cell-1"].accounts
 
 
 async def shows(platform: RunningPlatform, cells: set[str]) -> dict[str, Any] | None:

@@ -230,6 +230,16 @@ async def test_parts_may_be_added_while_others_run(world: World) -> None:
     assert world.pid("one") == pid
 
 
+async def test_parts_may_leave_while_others_run(world: World) -> None:
+    await world.start(world.server("stays"), world.server("leaves", stop_rank=1), world.server("leaves-first"))
+    before, leaving = world.pid("stays"), [world.pid(name) for name in ("leaves", "leaves-first")]
+    await world.supervisor.remove(["leaves", "leaves-first"])
+    assert [identity_of(pid) for pid in leaving] == [None, None]
+    assert [name for name, state in world.changes if state == "stopped"] == ["leaves-first", "leaves"]
+    assert list(world.supervisor.parts) == ["stays"]
+    assert world.pid("stays") == before, "nobody brings back what left, and nobody else is touched"
+
+
 async def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cellwallet.local.members import Members, ensure_members, member
+from cellwallet.local.members import Members, ensure_members, member, record_retired
 
 
 def members(path: Path, cells: int | None = None) -> Members:
@@ -34,3 +34,15 @@ def test_processes_are_in_the_home_zone_and_the_next_ones() -> None:
         ("c", ("c", "a")),
         ("a", ("a", "b")),
     ]
+
+
+def test_a_retired_cell_stays_away_and_its_number_is_not_used_again(tmp_path: Path) -> None:
+    path = tmp_path / "cells.json"
+    members(path, cells=3)
+    record_retired(path, "cell-2")
+    record_retired(path, "cell-2")
+    for asked, then in ((None, ["cell-1", "cell-3"]), (3, ["cell-1", "cell-3"]), (4, ["cell-1", "cell-3", "cell-4"])):
+        found = members(path, cells=asked)
+        assert [one.id for one in found.cells] == then
+        assert (found.retired, found.first_cells) == (("cell-2",), 3)
+    assert members(path).numbered == 4

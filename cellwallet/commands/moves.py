@@ -116,7 +116,8 @@ def _end(operator: Operator, move: dict[str, Any], *, no_wait: bool, as_json: bo
 def _reached(move: dict[str, Any] | None) -> Reached | None:
     if move is None:
         return None
-    note = f"{move['state']} {move['reason'] or ''}".strip()
+    facts = (move["state"], f"{move['copied_rows']:,} rows copied", (move["reason"] or "").replace("_", " "))
+    note = ", ".join(fact for fact in facts if fact)
     return Reached(done=move["units_moved"], total=move["units"], is_over=move["ended_at"] is not None, note=note)
 
 

@@ -13,7 +13,8 @@ from control_plane.fleet.model import Unreachable
 from control_plane.moves.isolating import IsolationReason, IsolationRefused
 from control_plane.moves.model import MovedUnit, MoveRecord
 from control_plane.moves.ordering import MoveRefused, OrderReason
-from control_plane.store.moves import MoveStep, UnitCounts
+from control_plane.store.move_pages import UnitCounts
+from control_plane.store.moves import MoveStep
 
 
 def answer_of(move: MoveRecord, counts: UnitCounts | None = None) -> MoveAnswer:
@@ -21,24 +22,36 @@ def answer_of(move: MoveRecord, counts: UnitCounts | None = None) -> MoveAnswer:
     return MoveAnswer.model_validate(_facts(move, counts or _counted(move)))
 
 
-def whole_answer_of(move: MoveRecord, steps: Sequence[MoveStep]) -> WholeMoveAnswer:
-    return WholeMoveAnswer.model_validate(
-        _facts(move, _counted(move))
-        | {
-            "difference": move.difference,
-            "moved_units": [_unit(unit) for unit in move.units],
-            "steps": [
-                MoveStepAnswer(
-                    at=instant_text(step.at),
-                    portion=step.portion,
-                    step=step.step,
-                    duration_ms=round(step.duration_ms, 3),
-                    facts=None if step.facts is None else dict(step.facts),
-                )
-                for step in steps
-            ],
-        }
+def unit_answer_of(unit: MovedUnit) -> MovedUnitAnswer:
+    return MovedUnitAnswer(
+        unit=unit.unit,
+        result=unit.result,
+        from_epoch=unit.from_epoch,
+        portion=unit.portion,
+        wallets=unit.wallets,
+        entries=unit.entries,
+        fence_no=unit.fence_no,
+        digest=unit.digest,
+        granted_at=_instant(unit.granted_at),
+        pause_ms=None if unit.pause_ms is None else round(unit.pause_ms, 3),
+        tombstoned_at=_instant(unit.tombstoned_at),
+        cleaned_at=_instant(unit.cleaned_at),
     )
+
+
+def step_answer_of(step: MoveStep) -> MoveStepAnswer:
+    return MoveStepAnswer(
+        at=instant_text(step.at),
+        portion=step.portion,
+        step=step.step,
+        duration_ms=round(step.duration_ms, 3),
+        facts=None if step.facts is None else dict(step.facts),
+    )
+
+
+def whole_answer_of(move: MoveRecord, counts: UnitCounts, steps: Sequence[MoveStep]) -> WholeMoveAnswer:
+    told = {"difference": move.difference, "steps": [step_answer_of(step) for step in steps]}
+    return WholeMoveAnswer.model_validate(_facts(move, counts) | told)
 
 
 def refusal_of(outcome: MoveRefused | IsolationRefused | Unreachable) -> Refusal:
@@ -57,7 +70,9 @@ def refusal_of(outcome: MoveRefused | IsolationRefused | Unreachable) -> Refusal
 def _counted(move: MoveRecord) -> UnitCounts:
     return UnitCounts(
         units=len(move.units),
+        in_hand=len(move.in_hand),
         moved=len(move.moved),
+        left=sum(unit.result == "left" for unit in move.units),
         moved_with_wallets=sum(bool(unit.wallets) for unit in move.moved),
         pause_ms_max=max((unit.pause_ms for unit in move.units if unit.pause_ms is not None), default=None),
     )
@@ -72,7 +87,9 @@ def _facts(move: MoveRecord, counts: UnitCounts) -> dict[str, object]:
         "purpose": move.purpose,
         "wallet_id": move.wallet_id,
         "units": counts.units,
+        "units_in_hand": counts.in_hand,
         "units_moved": counts.moved,
+        "units_left": counts.left,
         "units_with_wallets_moved": counts.moved_with_wallets,
         "portion": move.portion,
         "stop": move.stop,
@@ -86,23 +103,6 @@ def _facts(move: MoveRecord, counts: UnitCounts) -> dict[str, object]:
         "ordered_at": instant_text(move.ordered_at),
         "ended_at": _instant(move.ended_at),
     }
-
-
-def _unit(unit: MovedUnit) -> MovedUnitAnswer:
-    return MovedUnitAnswer(
-        unit=unit.unit,
-        result=unit.result,
-        from_epoch=unit.from_epoch,
-        portion=unit.portion,
-        wallets=unit.wallets,
-        entries=unit.entries,
-        fence_no=unit.fence_no,
-        digest=unit.digest,
-        granted_at=_instant(unit.granted_at),
-        pause_ms=None if unit.pause_ms is None else round(unit.pause_ms, 3),
-        tombstoned_at=_instant(unit.tombstoned_at),
-        cleaned_at=_instant(unit.cleaned_at),
-    )
 
 
 def _instant(instant: datetime | None) -> str | None:

@@ -69,7 +69,11 @@ class MoveAnswer(BaseModel):
     purpose: str
     wallet_id: str | None
     units: int
+    """Of these, those that are neither in hand nor moved nor left are waiting for their turn."""
+    units_in_hand: int
     units_moved: int
+    units_left: int
+    """That stay with the source, for the move has ended without them."""
     units_with_wallets_moved: int
     portion: int
     stop: str | None
@@ -110,12 +114,22 @@ class MoveStepAnswer(BaseModel):
 
 
 class WholeMoveAnswer(MoveAnswer):
-    """With what became of each unit, and the latest steps."""
+    """Sums and the latest steps, however many units there are; units and all steps have pages of their own."""
 
     difference: dict[str, Any] | None
     """What the two cells disagreed on, of a move in quarantine."""
-    moved_units: list[MovedUnitAnswer]
     steps: list[MoveStepAnswer]
+    """The latest ones, in the order in which they were done."""
+
+
+class MovedUnitsAnswer(BaseModel):
+    units: list[MovedUnitAnswer]
+    next_cursor: str | None
+
+
+class MoveStepsAnswer(BaseModel):
+    steps: list[MoveStepAnswer]
+    next_cursor: str | None
 
 
 class MovesAnswer(BaseModel):

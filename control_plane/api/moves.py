@@ -12,13 +12,16 @@ from contract.scopes import Scope
 from control_plane.api.answers import described, refused
 from control_plane.api.authorisation import ScopedRoute, caller_of, open_to
 from control_plane.api.bodies import WalletPath
-from control_plane.api.move_answers import answer_of, refusal_of, whole_answer_of
+from control_plane.api.move_answers import answer_of, refusal_of, step_answer_of, unit_answer_of, whole_answer_of
 from control_plane.api.move_bodies import (
+    UNIT_MAX,
     IsolationAnswer,
     MoveAnswer,
     MoveBody,
+    MovedUnitsAnswer,
     MovePath,
     MovesAnswer,
+    MoveStepsAnswer,
     WholeMoveAnswer,
 )
 from control_plane.api.move_reasons import MoveProblem
@@ -26,15 +29,16 @@ from control_plane.api.parts import parts_of
 from control_plane.api.problems import Refusal, problem
 from control_plane.mover.desk import Caller, MoveDesk, Outcome
 from control_plane.moves.isolating import Isolation
-from control_plane.moves.model import MoveRecord
+from control_plane.moves.model import MoveRecord, UnitResult
 from control_plane.moves.ordering import MoveOrder, MoveRefused
 from control_plane.moves.portions import is_beyond_cancelling
 from control_plane.moves.reasons import StopReason
-from control_plane.store.moves import counts_of, latest_moves, move_of, order_move, steps_of, stop_move
+from control_plane.store.move_pages import counts_of, head_of, latest_moves, steps_of, units_of
+from control_plane.store.moves import move_of, order_move, stop_move
 
 move_routes = APIRouter(route_class=ScopedRoute, tags=["moves"])
 
-STEPS_SHOWN = 500
+STEPS_SHOWN = 20
 CANCEL_ATTEMPTS_MAX = 20
 """A move that goes on while it is being cancelled is looked at again."""
 _CURSOR_PATTERN = r"^\d{1,20}~[0-9a-f-]{36}$"
@@ -42,6 +46,8 @@ _CURSOR_PATTERN = r"^\d{1,20}~[0-9a-f-]{36}$"
 IsOpen = Annotated[bool | None, Query(alias="open", description="Only moves that have (not) ended.")]
 PageLimit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(pattern=_CURSOR_PATTERN, description="`next_cursor` of the page before.")]
+NumberCursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")]
+UnitState = Annotated[UnitResult | None, Query(description="Only units of which this became.")]
 
 
 @move_routes.get("/v1/moves", response_model=None, responses=described(MovesAnswer, 400, 401, 403, 503))
@@ -97,10 +103,55 @@ async def start_move(request: Request, wanted: MoveBody) -> MoveAnswer | Respons
 )
 @open_to(Scope.FLEET_READ)
 async def show_move(request: Request, move_id: MovePath) -> WholeMoveAnswer | Response:
+    """How far it is: as small for thousands of units as for one, so that it may be asked again and again."""
     async with parts_of(request).database.transaction() as connection:
-        move = await move_of(connection, move_id)
+        move = await head_of(connection, move_id)
+        if move is None:
+            return problem(request, _move_must_exist(move_id))
+        counts = await counts_of(connection, [move_id])
         steps = await steps_of(connection, move_id, limit=STEPS_SHOWN)
-    return whole_answer_of(move, steps) if move else problem(request, _move_must_exist(move_id))
+    return whole_answer_of(move, counts[move_id], [step for _, step in reversed(steps)])
+
+
+@move_routes.get(
+    "/v1/moves/{move_id}/units", response_model=None, responses=described(MovedUnitsAnswer, 400, 401, 403, 404, 503)
+)
+@open_to(Scope.FLEET_READ)
+async def list_moved_units(
+    request: Request,
+    move_id: MovePath,
+    state: UnitState = None,
+    limit: PageLimit = 50,
+    cursor: NumberCursor = None,
+) -> MovedUnitsAnswer | Response:
+    """What became of each unit, in ascending order."""
+    async with parts_of(request).database.transaction() as connection:
+        if await head_of(connection, move_id) is None:
+            return problem(request, _move_must_exist(move_id))
+        above = -1 if cursor is None else min(int(cursor), UNIT_MAX)
+        page = await units_of(connection, move_id, above=above, limit=limit + 1, result=state)
+    return MovedUnitsAnswer(
+        units=[unit_answer_of(unit) for unit in page[:limit]],
+        next_cursor=str(page[limit - 1].unit) if len(page) > limit else None,
+    )
+
+
+@move_routes.get(
+    "/v1/moves/{move_id}/steps", response_model=None, responses=described(MoveStepsAnswer, 400, 401, 403, 404, 503)
+)
+@open_to(Scope.FLEET_READ)
+async def list_move_steps(
+    request: Request, move_id: MovePath, limit: PageLimit = 50, cursor: NumberCursor = None
+) -> MoveStepsAnswer | Response:
+    """What the mover did and how long it took, the latest first."""
+    async with parts_of(request).database.transaction() as connection:
+        if await head_of(connection, move_id) is None:
+            return problem(request, _move_must_exist(move_id))
+        page = await steps_of(connection, move_id, limit=limit + 1, below=None if cursor is None else int(cursor))
+    return MoveStepsAnswer(
+        steps=[step_answer_of(step) for _, step in page[:limit]],
+        next_cursor=str(page[limit - 1][0]) if len(page) > limit else None,
+    )
 
 
 @move_routes.post(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.ids import CellId, WalletId
@@ -44,16 +44,6 @@ class MoveStep:
     step: str
     duration_ms: float
     facts: Mapping[str, Any] | None
-
-
-@value
-class UnitCounts:
-    """Of one move."""
-
-    units: int
-    moved: int
-    moved_with_wallets: int
-    pause_ms_max: float | None
 
 
 @value
@@ -117,47 +107,10 @@ async def open_moves(connection: AsyncConnection) -> tuple[MoveRecord, ...]:
     return await _records(connection, query)
 
 
-async def latest_moves(
-    connection: AsyncConnection, *, below: tuple[datetime, str] | None, limit: int, are_open: bool | None = None
-) -> tuple[MoveRecord, ...]:
-    """Newest first and without their units; `below` is the place of the last one of the page before."""
-    query = select(moves).order_by(moves.c.ordered_at.desc(), moves.c.id.desc()).limit(limit)
-    if below is not None:
-        query = query.where(tuple_(moves.c.ordered_at, moves.c.id) < below)
-    if are_open is not None:
-        query = query.where(moves.c.ended_at.is_(None) if are_open else moves.c.ended_at.is_not(None))
-    return tuple(_record(row, ()) for row in (await connection.execute(query)).all())
-
-
 async def open_heads(connection: AsyncConnection) -> tuple[MoveRecord, ...]:
     """All that have not ended, the oldest order first, without their units: a glance that costs little."""
     query = select(moves).where(moves.c.ended_at.is_(None)).order_by(moves.c.ordered_at, moves.c.id)
-    return tuple(_record(row, ()) for row in (await connection.execute(query)).all())
-
-
-async def counts_of(connection: AsyncConnection, move_ids: Sequence[str]) -> dict[str, UnitCounts]:
-    is_moved = move_units.c.result == "moved"
-    query = (
-        select(
-            move_units.c.move_id,
-            func.count().label("units"),
-            func.count().filter(is_moved).label("moved"),
-            func.count().filter(is_moved, move_units.c.wallets > 0).label("moved_with_wallets"),
-            func.max(move_units.c.pause_ms).label("pause_ms_max"),
-        )
-        .where(move_units.c.move_id.in_(move_ids))
-        .group_by(move_units.c.move_id)
-    )
-    rows = (await connection.execute(query)).all()
-    return {
-        row.move_id: UnitCounts(
-            units=row.units,
-            moved=row.moved,
-            moved_with_wallets=row.moved_with_wallets,
-            pause_ms_max=row.pause_ms_max,
-        )
-        for row in rows
-    }
+    return tuple(record_of(row, ()) for row in (await connection.execute(query)).all())
 
 
 async def last_moved_at(connection: AsyncConnection, among: Sequence[int]) -> dict[int, datetime]:
@@ -168,16 +121,6 @@ async def last_moved_at(connection: AsyncConnection, among: Sequence[int]) -> di
         .group_by(move_units.c.unit)
     )
     return {row.unit: row.at for row in (await connection.execute(query)).all()}
-
-
-async def steps_of(connection: AsyncConnection, move_id: str, *, limit: int) -> tuple[MoveStep, ...]:
-    """The latest ones, in the order in which they were done."""
-    query = select(move_steps).where(move_steps.c.move_id == move_id).order_by(move_steps.c.id.desc()).limit(limit)
-    rows = (await connection.execute(query)).all()
-    return tuple(
-        MoveStep(at=row.at, portion=row.portion, step=row.step, duration_ms=row.duration_ms, facts=row.facts)
-        for row in reversed(rows)
-    )
 
 
 async def record_steps(connection: AsyncConnection, move_id: str, steps: Sequence[MoveStep]) -> None:
@@ -252,7 +195,7 @@ async def _written(
     after = tuple(_unit_after(unit, recorded, is_ended=bool(ended)) for unit in move.units)
     changed = [new for old, new in zip(move.units, after, strict=True) if new is not old]
     await _write_units(connection, move.id, changed)
-    return _record(row, after)
+    return record_of(row, after)
 
 
 def _unit_after(unit: MovedUnit, recorded: Recorded, *, is_ended: bool) -> MovedUnit:
@@ -368,17 +311,17 @@ async def _records(connection: AsyncConnection, query: Select[Any]) -> tuple[Mov
     chosen = select(move_units).where(move_units.c.move_id.in_([row.id for row in rows]))
     members: dict[str, list[MovedUnit]] = {row.id: [] for row in rows}
     for member in (await connection.execute(chosen.order_by(move_units.c.move_id, move_units.c.unit))).all():
-        members[member.move_id].append(_unit(member))
-    return tuple(_record(row, members[row.id]) for row in rows)
+        members[member.move_id].append(moved_unit_of(member))
+    return tuple(record_of(row, members[row.id]) for row in rows)
 
 
-def _record(row: Row[Any], members: Iterable[MovedUnit]) -> MoveRecord:
+def record_of(row: Row[Any], members: Iterable[MovedUnit]) -> MoveRecord:
     return MoveRecord(
         **{**row._asdict(), "from_cell": CellId(row.from_cell), "to_cell": CellId(row.to_cell)}, units=tuple(members)
     )
 
 
-def _unit(row: Row[Any]) -> MovedUnit:
+def moved_unit_of(row: Row[Any]) -> MovedUnit:
     facts = row._asdict()
     del facts["move_id"]
     return MovedUnit(**facts)

@@ -4,6 +4,7 @@ No mover runs here: an order is a record, and everything that can be wrong with 
 """
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from control_plane.moves.model import MoveRecord
 from control_plane.moves.states import MoveEvent
 from control_plane.store.changes import latest_changes
 from control_plane.store.database import Database
-from control_plane.store.moves import Recorded, advance, move_of, note
+from control_plane.store.moves import MoveStep, Recorded, advance, move_of, note, record_steps
 from control_plane.store.tables import cells
 
 PAST = (
@@ -51,7 +52,9 @@ async def test_an_order_is_recorded_and_told(slots: Slots) -> None:
     assert status == 202
     assert (move["state"], move["from_cell"], move["to_cell"], move["units"]) == ("planned", "cell-1", "cell-2", 2)
     shown = (await slots.platform.get(f"/v1/moves/{move['move_id']}")).json()
-    assert [unit["unit"] for unit in shown["moved_units"]] == [3, 7]
+    assert {**move, "difference": None, "steps": []} == shown
+    units = (await slots.platform.get(f"/v1/moves/{move['move_id']}/units")).json()
+    assert [(unit["unit"], unit["result"]) for unit in units["units"]] == [(3, "waiting"), (7, "waiting")]
     listed = (await slots.platform.get("/v1/moves?open=true")).json()
     assert [one["move_id"] for one in listed["moves"]] == [move["move_id"]]
     assert listed["moves"][0] == move
@@ -180,9 +183,55 @@ async def test_what_is_recorded_is_what_is_read(slots: Slots, database: Database
     assert [(unit.wallets, unit.fence_no) for unit in written.units] == [(0, 1), (2, 1), (0, 1)]
 
 
+async def test_a_move_of_thousands_of_units_is_told_in_few_words(slots: Slots, database: Database) -> None:
+    _, move = await slots.order(units=list(range(4_096)))
+    path = f"/v1/moves/{move['move_id']}"
+    async with database.transaction() as connection:
+        record = await taken_up(connection, move["move_id"])
+        facts = {0: {"result": "moved", "wallets": 3, "pause_ms": 41.5}, 4_095: {"result": "left"}}
+        assert await note(connection, record, Recorded(move={"copied_rows": 9}, units=facts)) is not None
+        steps = [
+            MoveStep(at=move_began(), portion=1, step=f"step-{number}", duration_ms=number, facts={"units": 1})
+            for number in range(70)
+        ]
+        await record_steps(connection, move["move_id"], steps)
+    answer = await slots.platform.get(path)
+    shown = answer.json()
+    assert len(answer.content) < 4_096
+    figures = {name: shown[name] for name in ("units", "units_in_hand", "units_moved", "units_left", "copied_rows")}
+    assert figures == {"units": 4_096, "units_in_hand": 4_094, "units_moved": 1, "units_left": 1, "copied_rows": 9}
+    assert (shown["units_with_wallets_moved"], shown["pause_ms_max"]) == (1, 41.5)
+    assert [step["step"] for step in shown["steps"]] == [f"step-{number}" for number in range(50, 70)]
+    seen = await every_page(slots, f"{path}/units?limit=500", "units")
+    assert [unit["unit"] for unit in seen] == list(range(4_096))
+    (moved,) = await every_page(slots, f"{path}/units?state=moved", "units")
+    assert (moved["unit"], moved["wallets"], moved["pause_ms"]) == (0, 3, 41.5)
+    assert await every_page(slots, f"{path}/units?state=waiting", "units") == []
+    told = await every_page(slots, f"{path}/steps?limit=25", "steps")
+    assert [step["step"] for step in told] == [f"step-{number}" for number in reversed(range(70))]
+    assert (await slots.platform.get(f"{path}/units?state=flying")).status_code == 400
+    assert (await slots.platform.get(f"{path}/units?cursor=-1")).status_code == 400
+
+
+def move_began() -> datetime:
+    return datetime(2027, 1, 15, 8, tzinfo=UTC)
+
+
+async def every_page(slots: Slots, path: str, member: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = (await slots.platform.get(f"{path}{cursor}")).json()
+        found += page[member]
+        if page["next_cursor"] is None:
+            return found
+        cursor = f"&cursor={page['next_cursor']}"
+
+
 async def test_an_unknown_move_is_not_found(slots: Slots) -> None:
     nobody = str(uuid.uuid4())
-    assert (await slots.platform.get(f"/v1/moves/{nobody}")).json()["reason"] == "move_must_exist"
+    for path in (f"/v1/moves/{nobody}", f"/v1/moves/{nobody}/units", f"/v1/moves/{nobody}/steps"):
+        assert (await slots.platform.get(path)).json()["reason"] == "move_must_exist"
     assert (await slots.cancel(nobody))[0] == 404
     assert (await slots.platform.get("/v1/moves/nonsense")).status_code == 400
 

@@ -1,12 +1,14 @@
 """A ledger store in memory: the same promises as PostgreSQL's (one conformance suite), for simulations of fleets.
 
-Batches are serialised by one lock instead of rows; what a batch would write is applied at once at `save`, so it is
-all or nothing as well. Holds nothing over a restart.
+Batches and steps of moves (cell/store/memory_moves.py) are serialised by one lock instead of rows; what a batch would
+write is applied at once at `save`, so it is all or nothing as well. Holds nothing over a restart.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from cell.ledger.footprint import Footprint
 from cell.ledger.limits import SpentKey
@@ -24,10 +26,13 @@ from cell.ledger.model import (
     Wallet,
 )
 from cell.ledger.outcomes import Changes
+from cell.ledger.unit_life import UnitRow
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
+from cell.store.moves.target import Intent
 from contract.ids import WalletId
 from contract.slots import Unit, slot_of
+from contract.values import value
 
 
 class MemoryLedger:
@@ -42,15 +47,56 @@ class MemoryLedger:
         self.recorded: dict[TransactionKey, Recorded] = {}
         self.reversed_amounts: defaultdict[TransactionKey, int] = defaultdict(int)
         self.account_totals: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.unit_states: dict[Unit, UnitState] = {}
+        self.units: dict[Unit, UnitRow] = {}
         self.exiles: dict[WalletId, Exile] = {}
         self.holds: dict[TransactionKey, Hold] = {}
         self.transfers: dict[TransactionKey, Transfer] = {}
         self.groups: dict[TransactionKey, Group] = {}
         self.spent: defaultdict[tuple[SpentKey, int], int] = defaultdict(int)
+        self.intents: dict[Unit, Begun] = {}
+        self.tries: dict[TransactionKey, Tries] = {}
+        """Of transfers and groups that were tried in vain."""
+
+    @asynccontextmanager
+    async def transaction(self, *, wait_s: float | None = None) -> AsyncIterator[None]:
+        """Alone in the store. Whoever is in here decides first and then writes, without a wait: all or nothing.
+
+        Raises:
+            TimeoutError: somebody else was in here for so long.
+
+        """
+        async with asyncio.timeout(wait_s):
+            await self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def states_of(self, units: Iterable[Unit]) -> dict[Unit, UnitState]:
+        known = (self.units[unit] for unit in units if unit in self.units)
+        return {
+            row.unit: UnitState(unit=row.unit, state=row.state, epoch=row.epoch, peer_cell=row.peer_cell)
+            for row in known
+            if row.state is not None
+        }
 
     def session(self, name: str) -> "MemorySession":
         return MemorySession(self, name)
+
+
+@value
+class Begun:
+    """What was begun with a unit here, and when somebody last went on with it."""
+
+    intent: Intent
+    touched_at_us: int
+    sealed_at_us: int | None = None
+
+
+@value
+class Tries:
+    attempts: int
+    next_at_us: int
 
 
 class MemorySession:
@@ -80,7 +126,7 @@ class MemorySession:
             reversed_amounts={
                 key: store.reversed_amounts[key] for key in footprint.originals if key in store.reversed_amounts
             },
-            unit_states={unit: store.unit_states[unit] for unit in units if unit in store.unit_states},
+            unit_states=store.states_of(units),
             exiles={one: store.exiles[one] for one in doubtful if one in store.exiles},
             holds={key: store.holds[key] for key in footprint.holds if key in store.holds},
             transfers={key: store.transfers[key] for key in footprint.transfers if key in store.transfers},
@@ -109,6 +155,9 @@ class MemorySession:
             for opened in (change.opened, change.continued):
                 if opened is not None:
                     store.opened[opened.wallet.wallet_id] = opened
+            if change.metadata is not None:
+                own = change.wallets[0].wallet_id
+                store.opened[own] = replace(store.opened[own], metadata=change.metadata)
             if change.reversal is not None:
                 store.reversed_amounts[change.reversal.original] += change.reversal.amount
         self._release()

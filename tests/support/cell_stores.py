@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from cell_databases import CellDatabase
 
-from cell.ledger.model import Exile, UnitState, UnitStateName, Wallet
+from cell.ledger.model import Exile, UnitStateName, Wallet
+from cell.ledger.unit_life import UnitRow
 from cell.ports import LedgerSession
 from cell.store.ledger_store import PostgresLedger
 from cell.store.memory import MemoryLedger
@@ -91,7 +92,7 @@ class MemoryUnderTest:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.ledger = MemoryLedger(clock)
         for unit in map(Unit, range(SLOTS)):
-            self.ledger.unit_states[unit] = UnitState(unit=unit, state="active", epoch=1)
+            self.ledger.units[unit] = UnitRow(unit=unit, state="active", epoch=1)
 
     def session(self, name: str) -> LedgerSession:
         return self.ledger.session(name)
@@ -100,7 +101,7 @@ class MemoryUnderTest:
         self.ledger.wallets[wallet_id] = changed(self.ledger.wallets[wallet_id], frozen_by=MOVE_ID)
 
     def set_unit(self, unit: Unit, state: UnitStateName, *, epoch: int, peer_cell: str | None = None) -> None:
-        self.ledger.unit_states[unit] = UnitState(unit=unit, state=state, epoch=epoch, peer_cell=peer_cell)
+        self.ledger.units[unit] = UnitRow(unit=unit, state=state, epoch=epoch, peer_cell=peer_cell)
 
     def exile(self, exile: Exile, *, slot: Unit) -> None:
         del slot  # only moves ask for it

@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from cell_databases import CELL_KEY, CellDatabase
 from cell_lanes import RunningLanes, running_lanes
+from cell_stores import postgres_ledger
 from cell_waiting import until
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from platform_keys import bearer, token
@@ -25,6 +26,8 @@ from cell.background.checkpoints import Checkpoints
 from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.crash_points import MOVE_POINTS, CrashPoints
+from cell.ledger.footprint import Footprint
+from cell.ledger.view import Loaded
 from cell.moves import Moves
 from cell.peer_grants import PeerGrants
 from cell.store.audit import AuditReport, audit
@@ -35,6 +38,7 @@ from contract.configuration import CellConfiguration, PublicKey
 from contract.moves import Fences, Grants, StagedUnits
 from contract.scopes import AUDIENCE
 from contract.signing import public_jwk
+from contract.values import value
 
 CONTROL_PLANE = Ed25519PrivateKey.generate()
 STRANGER = Ed25519PrivateKey.generate()
@@ -55,8 +59,26 @@ class Passing(CrashPoints):
         self.passed.append(point)
 
 
+@value
+class Forgeries:
+    """What a page of rows looks like here: an empty one, and texts in it with what a forger makes of them."""
+
+    empty_page: bytes
+    sum: tuple[bytes, bytes]
+    text: tuple[bytes, bytes]
+    kind: tuple[bytes, bytes]
+
+
 class MovingCell:
     """One cell; `url` is that of its admin API."""
+
+    is_in_memory = False
+    forgeries = Forgeries(
+        empty_page=b"wallets\n\\.\nentries\n\\.\n",
+        sum=(b"\tcredit\t100\t", b"\tcredit\t900\t"),
+        text=(b"\tacme\t", b"\tevil\t"),
+        kind=(b"\tcredit\t", b"\tcredit\tx"),
+    )
 
     def __init__(self, name: str, database: CellDatabase, running: RunningLanes) -> None:
         self.name = name
@@ -94,6 +116,32 @@ class MovingCell:
     def state(self, unit: int) -> tuple[str, int] | None:
         found = self.database.sql("SELECT state, epoch FROM unit_state WHERE unit = %s", unit)
         return (found[0][0], found[0][1]) if found else None
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=OPERATOR)
+
+    def everything(self) -> list[Any]:
+        """But the rows of logs."""
+        tables = ("unit_state", "wallets", "cleanups", "account_deltas", "isolated")
+        return [self.database.sql(f"SELECT * FROM {table} ORDER BY 1") for table in tables]  # noqa: S608
+
+    def forget_fence(self) -> None:
+        """Its time is over."""
+        self.database.sql("UPDATE unit_state SET deadline = clock_timestamp() WHERE state = 'fenced'")
+
+    def count_entries(self) -> int:
+        return self.database.count("entries")
+
+    def migrated(self) -> int:
+        question = "SELECT coalesce(sum(delta), 0)::bigint FROM account_deltas WHERE account = 'migrated'"
+        return int(self.database.one(question))
+
+    async def load(self, footprint: Footprint) -> Loaded:
+        session = postgres_ledger(self.database.app_url).session("test")
+        await session.connect()
+        loaded = await session.load(footprint)
+        await session.close()
+        return loaded
 
     async def audit(self, *, is_full: bool = True) -> AuditReport:
         keys = {f"cell:{self.name}": KEYS[self.name].public_key()}
@@ -155,7 +203,7 @@ class Mover:
         self.fences: dict[str, Any] = {}
         self.staged: dict[str, Any] = {}
         self.grants: dict[str, Any] = {}
-        self._clients = {one.name: httpx.AsyncClient(base_url=one.url, headers=OPERATOR) for one in (source, target)}
+        self._clients = {one.name: one.client() for one in (source, target)}
 
     async def close(self) -> None:
         for client in self._clients.values():

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from cell_databases import CellDatabase, CellDatabases
+from moving.memory_cells import two_memory_cells
 from moving_cells import MovingCell, two_cells
 
 
@@ -15,4 +16,24 @@ async def cells(databases: CellDatabases, database: CellDatabase) -> AsyncIterat
         yield a, b
         for cell in (a, b):
             await cell.assert_clean()
+    databases.drop(second)
+
+
+@pytest.fixture(params=["postgres", "memory"])
+async def either(
+    request: pytest.FixtureRequest, databases: CellDatabases
+) -> AsyncIterator[tuple[MovingCell, MovingCell]]:
+    """The same two cells over either kind of store."""
+    if request.param == "memory":
+        async with two_memory_cells() as (a, b):
+            yield a, b  # type: ignore[misc]  # with the same face
+            await a.assert_clean()
+            await b.assert_clean()
+        return
+    first, second = databases.copy(), databases.copy(has_units=False)
+    async with two_cells(first, second) as (one, other):
+        yield one, other
+        for cell in (one, other):
+            await cell.assert_clean()
+    databases.drop(first)
     databases.drop(second)

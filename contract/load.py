@@ -52,6 +52,9 @@ class IsolatedWallets(_Body):
 
     cell: CellName
     wallets: tuple[tuple[Annotated[str, Field(pattern=UUID_PATTERN)], int], ...]
+    exiles: tuple[tuple[Annotated[str, Field(pattern=UUID_PATTERN)], int], ...] = ()
+    """Wallets that have left a slot which this cell has or had, and the unit that each left for. Of a slot's owner
+    they are all there are; others may remember wallets that are back."""
 
 
 class Remains(_Body):

@@ -35,6 +35,8 @@ FROM wallets w JOIN unit_state u ON u.unit = w.unit AND u.state IN ('active', 'f
 WHERE w.unit >= {ISOLATED_UNIT_FIRST} ORDER BY w.unit
 """  # noqa: S608 - our own number
 
+EXILES = "SELECT wallet_id::text, unit FROM isolated ORDER BY unit"
+
 # Entries that were copied here by a move carry no xid: whoever recorded them tells of them.
 REMAINS = """
 SELECT (SELECT count(*) FROM unit_state WHERE state <> 'moved') AS units,
@@ -96,9 +98,14 @@ class UnitLoads:
         try:
             async with self._connection.taken() as connection:
                 rows = await (await connection.execute(ISOLATED)).fetchall()
+                exiles = await (await connection.execute(EXILES)).fetchall()
         except psycopg.OperationalError as error:
             raise StoreLostError(str(error).strip()) from error
-        return IsolatedWallets(cell=self._cell_id, wallets=tuple((row.wallet_id, row.unit) for row in rows))
+        return IsolatedWallets(
+            cell=self._cell_id,
+            wallets=tuple((row.wallet_id, row.unit) for row in rows),
+            exiles=tuple((row.wallet_id, row.unit) for row in exiles),
+        )
 
     async def remains(self) -> Remains:
         """What still keeps the cell from being retired.

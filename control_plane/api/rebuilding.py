@@ -63,14 +63,14 @@ async def _found(parts: Parts, fleet: Fleet) -> Rebuilt | Refusal:
     if not cells:
         return Refusal(reason=PlatformReason.CELL_MUST_ANSWER, detail="no cell has registered yet")
     told: dict[CellId, CellUnits] = {}
-    isolated: dict[str, int] = {}
+    isolated: dict[CellId, IsolatedWallets] = {}
     for cell, (units, wallets) in zip(cells, await asyncio.gather(*(_asked(parts, one) for one in cells)), strict=True):
         if isinstance(units, Unreachable) or isinstance(wallets, Unreachable):
             silent = units if isinstance(units, Unreachable) else wallets
             detail = f"cell {cell.id} may own units and does not answer: {getattr(silent, 'detail', '')}"
             return Refusal(reason=PlatformReason.CELL_MUST_ANSWER, detail=detail)
         told[cell.id] = units
-        isolated |= dict(wallets.wallets)
+        isolated[cell.id] = wallets
     found = rebuilt(told, isolated, fleet.runs)
     if isinstance(found, Rebuilt):
         return found

@@ -5,13 +5,14 @@ before it gave a unit away claims it at a lower one. Where claims cannot be told
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from contract.directory import CHANGE_SHARE_MAX
 from contract.fleet import CellUnits
-from contract.ids import CellId
-from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+from contract.ids import CellId, WalletId
+from contract.load import IsolatedWallets
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS, slot_of
 from contract.values import value
 from control_plane.fleet.model import OwnedRun
 
@@ -42,6 +43,8 @@ class Rebuilt:
     changed: int
     """Units that were recorded with another cell."""
     recorded: int
+    left: tuple[int, ...]
+    """Numbers of isolated units that cells remember and nobody has: never to be used again."""
     superseded: tuple[tuple[CellId, int], ...] = ()
     """Cells that claim a unit which they gave away, according to whom they gave it; restored ones, as a rule."""
 
@@ -58,9 +61,9 @@ class _Claim:
 
 
 def rebuilt(
-    told: Mapping[CellId, CellUnits], isolated: Mapping[str, int], recorded: Iterable[OwnedRun]
+    told: Mapping[CellId, CellUnits], wallets: Mapping[CellId, IsolatedWallets], recorded: Iterable[OwnedRun]
 ) -> Rebuilt | tuple[Disagreement, ...]:
-    """`isolated` is wallet to unit, as the owners tell it; `recorded` what the control plane knew until now."""
+    """`wallets` is what cells say of isolated ones; `recorded` what the control plane knew until now."""
     claims = _claims(told)
     before = {unit: run for run in recorded for unit in range(run.first, run.last + 1)}
     owners: dict[int, _Claim] = {}
@@ -76,20 +79,44 @@ def rebuilt(
     for unit, owner in owners.items():
         if unit in before and owner.epoch < before[unit].epoch:
             faults[f"{owner.cell} owns at a lower epoch than was published"].append(unit)
-    nameless = sorted(set(isolated.values()) - owners.keys())
-    if nameless:
-        faults["nobody owns the unit of an isolated wallet"] += nameless
+    for fault, unit in _faults_of_wallets(wallets, owners):
+        faults[fault].append(unit)
     if faults:
         return tuple(Disagreement(fault=fault, units=tuple(units)) for fault, units in sorted(faults.items()))
+    isolated = {wallet: unit for cell in wallets.values() for wallet, unit in cell.wallets}
     known = set(isolated.values())
     kept = {unit: owner for unit, owner in owners.items() if unit < SLOTS or unit in known}
     return Rebuilt(
         runs=_runs(kept),
-        isolated=dict(isolated),
+        isolated=isolated,
+        left=tuple(sorted(unit for unit in claims if unit >= ISOLATED_UNIT_FIRST and unit not in kept)),
         changed=sum(1 for unit, owner in kept.items() if unit in before and before[unit].cell != owner.cell),
         recorded=len(before),
         superseded=tuple(superseded),
     )
+
+
+def _faults_of_wallets(
+    wallets: Mapping[CellId, IsolatedWallets], owners: Mapping[int, _Claim]
+) -> Iterator[tuple[str, int]]:
+    """A wallet is in a unit of its own if that unit has it and the owner of its slot says that it left for there.
+
+    The one without the other is a cell that is missing, or one that was restored to an earlier day.
+    """
+    has = {pair for cell in wallets.values() for pair in cell.wallets}
+    left = {
+        (wallet, unit)
+        for cell, answer in wallets.items()
+        for wallet, unit in answer.exiles
+        if (owner := owners.get(slot_of(WalletId(wallet)))) is not None and owner.cell == cell
+    }
+    for wallet, unit in sorted(has | left):
+        if (wallet, unit) not in has:
+            yield "a wallet has left its slot for it, and no cell has that wallet", unit
+        elif unit not in owners:
+            yield "nobody owns the unit of an isolated wallet", unit
+        elif (wallet, unit) not in left and slot_of(WalletId(wallet)) in owners:
+            yield "the owner of its wallet's slot knows nothing of it", unit
 
 
 def _claims(told: Mapping[CellId, CellUnits]) -> dict[int, list[_Claim]]:

@@ -27,6 +27,8 @@ from control_plane.store.locks import lock_fleet
 from control_plane.store.nudges import nudge
 from control_plane.store.tables import directories, isolated_wallets, isolations, move_units, units
 
+NOBODY: Final = ""
+"""Stands for the wallet of a unit of which only the number is known: found in a cell by a rebuild, left long ago."""
 OPEN_RESULTS: Final = ("waiting", "in_hand")
 
 
@@ -106,7 +108,8 @@ async def unfinished_isolations(connection: AsyncConnection) -> tuple[Isolation,
 
 async def exiled_slots(connection: AsyncConnection) -> frozenset[int]:
     """Slots that a wallet has ever left for a unit of its own: their cells keep rows that say so."""
-    wallets = (await connection.execute(select(isolations.c.wallet_id).distinct())).scalars().all()
+    named = select(isolations.c.wallet_id).where(isolations.c.wallet_id != NOBODY).distinct()
+    wallets = (await connection.execute(named)).scalars().all()
     return frozenset(slot_of(WalletId(wallet)) for wallet in wallets)
 
 

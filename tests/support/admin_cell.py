@@ -40,6 +40,7 @@ class AdminCell:
         self.remaining: dict[str, int] = {}
         self.accounts: dict[str, dict[str, int]] = {}
         self.isolated_wallets: list[tuple[str, int]] = []
+        self.exiles: list[tuple[str, int]] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -91,7 +92,7 @@ class AdminCell:
 
     async def _tell_isolated(self, request: web.Request) -> web.Response:
         self._check(request, "fleet:read")
-        told = IsolatedWallets(cell=self.cell, wallets=tuple(self.isolated_wallets))
+        told = IsolatedWallets(cell=self.cell, wallets=tuple(self.isolated_wallets), exiles=tuple(self.exiles))
         return web.json_response(text=told.model_dump_json())
 
     async def _tell_remains(self, request: web.Request) -> web.Response:

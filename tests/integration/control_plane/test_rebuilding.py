@@ -8,7 +8,8 @@ from platform_keys import PlatformKeys, bearer
 from running_platform import RunningPlatform, running_platform, until
 
 from contract.fleet import FirstUnits
-from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+from contract.ids import WalletId
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS, slot_of
 from control_plane.fleet.model import Policy
 from control_plane.store.database import Database
 
@@ -40,6 +41,7 @@ async def test_a_lost_database_comes_back_from_the_cells(platform: RunningPlatfo
     unit = ISOLATED_UNIT_FIRST + 9
     cells[0].given[unit] = ("active", 4)
     cells[0].isolated_wallets = [(WALLET, unit)]
+    cells[slot_of(WalletId(WALLET)) // HALF].exiles = [(WALLET, unit)]
     for cell in cells:
         await platform.register(cell.cell, cell.admin_url)
     await until(lambda: waits(platform, "first_cells_must_be_empty"))

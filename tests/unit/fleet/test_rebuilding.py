@@ -4,12 +4,14 @@ import pytest
 from fleet_world import owned
 
 from contract.fleet import CellUnits, UnitRun
-from contract.ids import CellId
-from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
+from contract.ids import CellId, WalletId
+from contract.load import IsolatedWallets
+from contract.slots import ISOLATED_UNIT_FIRST, SLOTS, slot_of
 from control_plane.fleet.model import OwnedRun
 from control_plane.fleet.rebuilding import Rebuilt, rebuilt
 
 ISOLATED = ISOLATED_UNIT_FIRST + 3
+Pairs = tuple[tuple[str, int], ...]
 
 
 def cell(name: str, *runs: tuple[int, int, str, int]) -> CellUnits:
@@ -90,14 +92,65 @@ def test_an_epoch_below_the_published_one_rebuilds_nothing() -> None:
     assert found[0].fault == "a owns at a lower epoch than was published"
 
 
+W = "225c4a2f-a5da-57f1-bda4-432f023bc362"
+AWAY = cell("a", (0, SLOTS - 1, "active", 1), (ISOLATED, ISOLATED, "moved", 2))
+HERE = cell("b", (ISOLATED, ISOLATED, "active", 2))
+
+
+def wallets(**cells: IsolatedWallets) -> dict[CellId, IsolatedWallets]:
+    return {CellId(name): of for name, of in cells.items()}
+
+
+def names(name: str, *, has: Pairs = (), exiles: Pairs = ()) -> IsolatedWallets:
+    return IsolatedWallets(cell=name, wallets=has, exiles=exiles)
+
+
 def test_isolated_wallets_come_back_with_their_units() -> None:
-    a = cell("a", (0, SLOTS - 1, "active", 1), (ISOLATED, ISOLATED, "moved", 2))
-    b = cell("b", (ISOLATED, ISOLATED, "active", 2))
-    found = rebuilt(told(a, b), {"w": ISOLATED}, ())
+    said = wallets(a=names("a", exiles=((W, ISOLATED),)), b=names("b", has=((W, ISOLATED),)))
+    found = rebuilt(told(AWAY, HERE), said, ())
     assert isinstance(found, Rebuilt)
-    assert (found.runs[-1].cell, found.isolated) == ("b", {"w": ISOLATED})
-    nobody = rebuilt(told(owned("a", (0, SLOTS - 1))), {"w": ISOLATED}, ())
-    assert not isinstance(nobody, Rebuilt)
+    assert (found.runs[-1].cell, found.isolated, found.left) == ("b", {W: ISOLATED}, ())
+
+
+@pytest.mark.parametrize(
+    ("cells", "said", "fault"),
+    [
+        # The cell that has the wallet is not there: it owns no slot, so nobody else would miss it.
+        (
+            (AWAY,),
+            wallets(a=names("a", exiles=((W, ISOLATED),))),
+            "a wallet has left its slot for it, and no cell has that wallet",
+        ),
+        ((owned("a", (0, SLOTS - 1)),), wallets(a=names("a", has=((W, ISOLATED),))), "nobody owns the unit"),
+        # A cell that was restored to before its wallet went back to its slot.
+        (
+            (AWAY, HERE),
+            wallets(a=names("a"), b=names("b", has=((W, ISOLATED),))),
+            "the owner of its wallet's slot knows nothing of it",
+        ),
+        # One wallet, two units: the owner of the slot knows which.
+        (
+            (AWAY, cell("b", (ISOLATED, ISOLATED + 1, "active", 2))),
+            wallets(a=names("a", exiles=((W, ISOLATED),)), b=names("b", has=((W, ISOLATED), (W, ISOLATED + 1)))),
+            "the owner of its wallet's slot knows nothing of it",
+        ),
+    ],
+)
+def test_a_wallet_that_is_nowhere_or_twice_rebuilds_nothing(
+    cells: tuple[CellUnits, ...], said: dict[CellId, IsolatedWallets], fault: str
+) -> None:
+    found = rebuilt(told(*cells), said, ())
+    assert not isinstance(found, Rebuilt)
+    assert [one.fault for one in found if one.fault.startswith(fault)], found
+
+
+def test_who_lost_the_slot_may_remember_a_wallet_that_is_back() -> None:
+    slot = slot_of(WalletId(W))
+    a = cell("a", (0, slot - 1, "active", 1), (slot, slot, "moved", 2), (slot + 1, SLOTS - 1, "active", 1))
+    b = cell("b", (slot, slot, "active", 2), (ISOLATED, ISOLATED, "moved", 3))
+    found = rebuilt(told(a, b), wallets(a=names("a", exiles=((W, ISOLATED),)), b=names("b")), ())
+    assert isinstance(found, Rebuilt)
+    assert (found.isolated, found.left) == ({}, (ISOLATED,)), "and its number stays taken"
 
 
 def test_an_isolated_unit_without_a_wallet_is_nobodys() -> None:

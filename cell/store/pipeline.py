@@ -7,6 +7,7 @@ user at a time. Knows no ledger: what a failed statement means is its caller's t
 
 import asyncio
 import os
+import select
 from contextlib import suppress
 from typing import Any
 
@@ -76,6 +77,8 @@ class Pipeline:
         self._socket = os.dup(self._wire.socket)
         """Our own: libpq closes its one when the connection breaks, and the number may be somebody else's at once."""
         self._is_listening = True
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         self._wire.enter_pipeline_mode()
         self._loop.add_reader(self._socket, self._on_readable)
 
@@ -163,13 +166,14 @@ class Pipeline:
         return name
 
     def _on_readable(self) -> None:
+        """Read until there is nothing left: of a broken connection libuv tells once, and then never again.
+
+        What the server said last lies before the end, and libpq reads only once whenever it is asked to.
+        """
         try:
-            self._wire.consume_input()
-            while self._missing and not self._wire.is_busy():
-                result = self._wire.get_result()
-                if result is not None:  # None stands between the results of two statements
-                    self._results.append(result)
-                    self._missing -= 1
+            self._read()
+            while self._is_listening and self._poll.poll(0):
+                self._read()
         except psycopg.Error as error:
             self._leave()
             if self._waiter is not None and not self._waiter.done():
@@ -177,6 +181,18 @@ class Pipeline:
             return
         if not self._missing and self._waiter is not None:
             _resolve(self._waiter)
+
+    def _read(self) -> None:
+        self._wire.consume_input()
+        is_between = False
+        while self._missing and not self._wire.is_busy():
+            result = self._wire.get_result()
+            if result is not None:
+                self._results.append(result)
+                self._missing -= 1
+            elif is_between:
+                raise psycopg.OperationalError("the connection has fewer answers than it was asked for")
+            is_between = result is None  # one None stands between the results of two statements
 
     async def _until_writable(self) -> None:
         """What was sent is more than the socket takes at once; the server may have to be read meanwhile, too."""

@@ -1,8 +1,12 @@
 """The write path's round trips on a real connection: order, failures, and what is left usable after them."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -100,8 +104,31 @@ async def test_a_connection_that_was_cut_while_idle_is_told_at_its_next_use(data
             await asyncio.wait_for(backend_of(pipeline), 30)
 
 
+async def test_a_backend_that_dies_over_unread_statements_is_told_although_it_said_goodbye(
+    database: CellDatabase,
+) -> None:
+    """Its last words and the end arrive together, and as an error: libuv tells of that once and never again."""
+    async with pipelined(database) as pipeline:
+        pid = await backend_of(pipeline)
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(20):  # more than it reads at once
+            pipeline.send(ECHO, ONE, arrays.texts(["x" * 4_000]))
+        answering = asyncio.create_task(pipeline.sync())
+        await asyncio.sleep(0)
+        database.sql(TERMINATE, pid)
+        os.kill(pid, signal.SIGCONT)
+        while is_alive(pid):  # the loop must stand still, so that it meets all of it at once
+            time.sleep(0.01)  # noqa: ASYNC251
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(answering, 30)
+
+
 async def backend_of(pipeline: Pipeline) -> int:
     answer = pipeline.send("SELECT pg_backend_pid()")
     await pipeline.sync()
     pid: int = answer.rows()[0][0]
     return pid
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

@@ -1,23 +1,14 @@
 """Cells that stand in for real ones, and routers in front of them."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from router_under_test import NewCell, NewRouter, RouterUnderTest, running_router
 from signed_directory import DirectoryServer, Signer
 from stand_in_cell import Script, StandInCell
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop that the process runs on: transports behave differently on others."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

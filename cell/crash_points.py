@@ -32,6 +32,7 @@ SAGA_POINTS: Final = (
 MOVE_POINTS: Final = (
     "move.staging",
     "move.rows_taken",
+    "move.fencing",
     "move.fenced",
     "move.staged",
     "move.granting",

@@ -84,6 +84,7 @@ class Source:
                 found = await digests(connection, units)
                 fenced = [replace(one, digest=found[one.unit]) for one in new]
                 await save_units(connection, fenced)
+            await self._crash_points.reach("move.fencing")
         await self._crash_points.reach("move.fenced")
         return Fences(from_cell=self._cell_id, fences=tuple(map(_fence_of, fenced)))
 

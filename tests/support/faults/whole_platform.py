@@ -69,8 +69,14 @@ class WholePlatform:
             return False
         return bool(processes) and all(one["state"] == "ready" for one in processes.values())
 
-    def up(self) -> None:
-        self.run("up", "--detach", "--port", str(self._port), "--shared-buffers-mb", "64")
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of everything that runs."""
+        return tuple(self._processes())
+
+    def up(self, *, cells: int | None = None) -> None:
+        count = () if cells is None else ("--cells", str(cells))
+        self.run("up", "--detach", "--port", str(self._port), "--shared-buffers-mb", "64", *count)
 
     def audit(self) -> dict[str, Any]:
         """The full audit of every cell and of the fleet."""
@@ -122,10 +128,10 @@ class WholePlatform:
 
 
 @contextlib.contextmanager
-def whole_platform(data: Path) -> Iterator[WholePlatform]:
+def whole_platform(data: Path, *, cells: int | None = None) -> Iterator[WholePlatform]:
     platform = WholePlatform(data)
     try:
-        platform.up()
+        platform.up(cells=cells)
         yield platform
     finally:
         platform.end()

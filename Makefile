@@ -7,7 +7,7 @@ DATA ?= .data
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: up test check bench certificate loadtest docs clean lock
+.PHONY: up test check bench certificate loadtest docs clean lock crash-matrix
 
 up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
@@ -26,6 +26,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(RUN) loadtests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(STRICT),--strict)
+
+crash-matrix: $(VENV)/.dev
+	PYTHONPATH=tests/support $(RUN) crash_matrix $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(RESUME),--resume)
 
 certificate: $(VENV)/.dev
 	$(BIN)/cellwallet loadtest certify --strict --seconds 4 --out docs/capacity_example

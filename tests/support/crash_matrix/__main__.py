@@ -7,6 +7,7 @@ written when every case has a result; the exit code is 1 if one of them has a fi
 import argparse
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ RESTORED_BACKUP = "tests/system/moves/test_restored_backup.py"
 
 
 def main() -> int:
+    _end_in_order()
     options = _options()
     results: Path = options.json
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +38,12 @@ def main() -> int:
         PAGE.write_text(rendered(found, _facts(options.seed)))
         _say(f"{PAGE} is written")
     return 1 if broken else 0
+
+
+def _end_in_order() -> None:
+    """An interrupted run takes its platform down, also where a shell has told it to ignore interrupts."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _chosen(options: argparse.Namespace) -> list[Case]:

@@ -20,6 +20,9 @@ MOVER = "mover"
 MUTATED = Path(__file__).parent / "mutated"
 MUTANT = "CRASH_MATRIX_MUTANT"
 
+PATIENT: Mapping[str, str] = {"CONTROL_PLANE_MOVE_CONVERGED_MS": "500", "CONTROL_PLANE_MOVE_PASSES_MAX": "40"}
+"""On a busy machine a pass over a few rows takes long: no reason to leave a unit where it is."""
+
 RECOVERERS: Mapping[str, str] = {
     "fences fell at their deadline": "watchdog",
     "a grant was pulled": "puller",
@@ -114,7 +117,7 @@ def matrix_fleet(folder: Path, *, mutant: str = "") -> Iterator[MatrixFleet]:
     """Runs until the block ends. `mutant`: the platform with one protection taken away (mutated/sitecustomize.py)."""
     folder.mkdir(parents=True, exist_ok=True)
     cells, mover = CrashFile(folder / "cells-die-at"), CrashFile(folder / "mover-dies-at")
-    told = {"CELL_CRASH_FILE": cells.path, "CONTROL_PLANE_CRASH_FILE": mover.path}
+    told = {**PATIENT, "CELL_CRASH_FILE": cells.path, "CONTROL_PLANE_CRASH_FILE": mover.path}
     if mutant:
         told |= {MUTANT: mutant, "PYTHONPATH": str(MUTATED)}
     with _told(told), whole_platform(folder / "platform", cells=CELLS) as platform:

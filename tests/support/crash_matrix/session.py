@@ -32,6 +32,9 @@ SHAPE = Shape(workers_per_cell=2, pause_mean_s=0.06)
 DECISIONS = 8
 """Of each cell, as a sign that it serves."""
 PATIENCE_S = 120.0
+TRIES_MAX = 3
+SLOW = ("unit_must_converge", "attempts_must_succeed")
+"""Reasons of a move that is given up, with the unit where it was, when its steps take longer than a fence stands."""
 
 Tell = Callable[[Result], None]
 
@@ -66,13 +69,21 @@ class Session:
         async with Watch(self._platform, [unit]) as watch:
             async with load, holders:
                 for case in cases:
-                    result = await self._carry_out(case, unit, hot, watch, load)
+                    result = await self._carry_out_patiently(case, unit, hot, watch, load)
                     results.append(result)
                     self._tell(result)
                     if not result.is_clean:
                         break
             findings = [*await self._verdict(wallets), *await holders.verdict()]
         return attributed(results, findings, self._recorder.history)
+
+    async def _carry_out_patiently(self, case: Case, unit: int, hot: str, watch: Watch, load: Load) -> Result:
+        """Once more, where the move gave up because the machine was too slow for it; not without end."""
+        for _ in range(TRIES_MAX - 1):
+            result = await self._carry_out(case, unit, hot, watch, load)
+            if result.is_clean or result.ended != "aborted" or not any(word in result.findings[0] for word in SLOW):
+                return result
+        return await self._carry_out(case, unit, hot, watch, load)
 
     async def _carry_out(self, case: Case, unit: int, hot: str, watch: Watch, load: Load) -> Result:
         began_s, findings, watched = time.monotonic(), [], len(watch.findings)

@@ -3,61 +3,18 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from random import Random
 
 import pytest
 from fleet_world import NOON
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from planned_fleets import after, certified, fleet
 
 from contract.ids import CellId
-from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
-from control_plane.fleet.board import SPREAD_MAX, Cause, PlannedMove
+from contract.slots import SLOTS
+from control_plane.fleet.board import Cause, PlannedMove
 from control_plane.fleet.ordering import LOADED_UNITS_MAX, MOVES_PER_CELL_MAX, ordered_now, portions
-from control_plane.fleet.placement import first_shares
-from control_plane.fleet.placing import Held, Holder, HotWallet, Picture, UnitLoad, scores, slots_of
+from control_plane.fleet.placing import Held, HotWallet, Picture, UnitLoad, scores, slots_of
 from control_plane.fleet.reasons import WaitReason
 from control_plane.fleet.rebalancing import IMBALANCE_LASTS, automatic, is_burdened, rebalancing
-from control_plane.fleet.resettling import is_filled
-
-
-def fleet(*cells: str, newcomers: tuple[str, ...] = (), leaving: tuple[str, ...] = (), **members: object) -> Picture:
-    """First cells with even shares, empty newcomers that are to be filled, and cells that leave."""
-    held = {share.cell: tuple(range(share.first, share.last + 1)) for share in first_shares([*cells, *leaving])}
-    holders = [
-        *(Holder(cell=CellId(name), role="takes", units=held[CellId(name)]) for name in cells),
-        *(Holder(cell=CellId(name), role="gives", units=held[CellId(name)]) for name in leaving),
-        *(Holder(cell=CellId(name), role="takes", is_filling=True) for name in newcomers),
-    ]
-    ordered = tuple(sorted(holders, key=lambda one: one.cell))
-    return replace(Picture(holders=ordered, loads={}, held_back={}, resting={}), **members)
-
-
-def certified(picture: Picture, limit_per_s: float = 1000.0, *, ceiling: float = 0.65) -> Picture:
-    holders = tuple(replace(one, limit_per_s=limit_per_s, ceiling=ceiling) for one in picture.holders)
-    return replace(picture, holders=holders)
-
-
-def after(picture: Picture, moves: tuple[PlannedMove, ...]) -> Picture:
-    """The moves done: isolated wallets have units of their own."""
-    units = {holder.cell: set(holder.units) for holder in picture.holders}
-    loads = dict(picture.loads)
-    hot = {wallet.wallet_id: wallet for wallet in picture.hot_wallets}
-    for number, move in enumerate(moves):
-        moved = set(move.units)
-        if move.wallet_id is not None:
-            wallet = hot[move.wallet_id]
-            unit, rest = ISOLATED_UNIT_FIRST + 1000 + number, loads[wallet.unit]
-            moved = {unit}
-            units[move.from_cell].add(unit)
-            loads[unit] = UnitLoad(wallets=1, rate_per_s=wallet.rate_per_s)
-            loads[wallet.unit] = replace(rest, rate_per_s=rest.rate_per_s - wallet.rate_per_s)
-            hot[move.wallet_id] = replace(wallet, unit=unit)
-        assert moved <= units[move.from_cell], "only the owner gives"
-        units[move.from_cell] -= moved
-        units[move.to_cell] |= moved
-    holders = tuple(replace(one, units=tuple(sorted(units[one.cell]))) for one in picture.holders)
-    return replace(picture, holders=holders, loads=loads, hot_wallets=tuple(hot.values()))
 
 
 def reasons(picture: Picture, *, relief: str = "ordered") -> set[tuple[WaitReason, str]]:
@@ -232,131 +189,3 @@ def test_no_cell_takes_part_in_more_moves_than_it_bears() -> None:
     assert len(now.orders) == MOVES_PER_CELL_MAX
     assert [(one.reason, one.subject) for one in now.waiting] == [(WaitReason.CONCURRENT_MOVES_MUST_BE_FEWER, "d")]
     assert ordered_now(plan.moves, picture, Counter({CellId("d"): 2})).orders == ()
-
-
-# Properties.
-
-
-def small_fleet(seed: int) -> Picture:
-    """Certified or not, with skewed loads, newcomers, leavers, hot wallets and units held back. Too large to print."""
-    dice = Random(seed)
-    cells = [f"c{number}" for number in range(dice.randint(1, 5))]
-    leaving = dice.choice([(), ("z",)])
-    newcomers = dice.choice([(), ("n",), ("m", "n")])
-    touched = dice.sample(range(SLOTS), dice.randint(0, 60))
-    loads = {
-        unit: UnitLoad(
-            wallets=2, entries=5, rate_per_s=dice.choice([0.0, dice.uniform(0.5, 20), dice.uniform(20, 120)])
-        )
-        for unit in touched
-    }
-    busiest = sorted(touched, key=lambda unit: (-loads[unit].rate_per_s, unit))[:3]
-    hot = tuple(
-        HotWallet(wallet_id=f"w{unit}", unit=unit, rate_per_s=loads[unit].rate_per_s)
-        for unit in busiest
-        if dice.random() < 0.5
-    )
-    failed = Held(reason=WaitReason.FAILED_MOVE_MUST_REST, detail="")
-    held = {unit: failed for unit in touched[:2] if dice.random() < 0.5}
-    picture = fleet(*cells, newcomers=newcomers, leaving=leaving, loads=loads, hot_wallets=hot, held_back=held)
-    return certified(picture, dice.choice([150.0, 400.0, 2000.0])) if dice.random() < 0.5 else picture
-
-
-SEEDS = st.integers(0, 2**32)
-
-
-def done(picture: Picture) -> Picture:
-    """With newcomers that have got what there was for them no longer new."""
-    return replace(
-        picture,
-        holders=tuple(
-            replace(one, is_filling=one.is_filling and not is_filled(picture, one)) for one in picture.holders
-        ),
-    )
-
-
-@settings(max_examples=40, deadline=None)
-@given(SEEDS)
-def test_no_unit_moves_twice_and_none_that_is_held_back(seed: int) -> None:
-    picture = small_fleet(seed)
-    moves = rebalancing(picture, relief="ordered").moves
-    counts = Counter(unit for move in moves for unit in move.units)
-    assert not [unit for unit, count in counts.items() if count > 1]
-    assert not counts.keys() & picture.held_back.keys()
-    assert all(move.from_cell != move.to_cell for move in moves)
-
-
-@settings(max_examples=40, deadline=None)
-@given(SEEDS)
-def test_no_cell_is_ever_overfilled(seed: int) -> None:
-    picture = small_fleet(seed)
-    plan = rebalancing(picture, relief="ordered")
-    before, later = scores(picture), scores(after(picture, plan.moves))
-    ceilings = {holder.cell: holder.ceiling if holder.limit_per_s else float("inf") for holder in picture.holders}
-    receivers = {move.to_cell for move in plan.moves}
-    assert all(later[cell] <= max(ceilings[cell], before[cell]) + 1e-6 for cell in receivers)
-    assert all(later[cell] <= before[cell] + 1e-6 for cell in later if cell not in receivers)
-
-
-@settings(max_examples=40, deadline=None)
-@given(SEEDS)
-def test_a_plan_that_was_done_is_followed_by_none(seed: int) -> None:
-    """Neither the same again nor anything back: also while it is done one portion after the other."""
-    picture = small_fleet(seed)
-    steps = 0
-    moves = rebalancing(picture, relief="ordered").moves
-    while moves:
-        picture = done(after(picture, moves))
-        following = rebalancing(picture, relief="ordered").moves
-        back = {(unit, move.to_cell) for move in following for unit in move.units}
-        assert not back & {(unit, move.from_cell) for move in moves for unit in move.units}
-        moves, steps = following, steps + 1
-        assert steps <= 4, "resettling, evening out of slots, relief, then nothing"
-
-
-@settings(max_examples=40, deadline=None)
-@given(SEEDS)
-def test_every_move_of_a_relief_is_needed(seed: int) -> None:
-    """Without any one of them the cell that gives it would still carry too much."""
-    picture = small_fleet(seed)
-    quiet = replace(
-        picture,
-        holders=tuple(replace(one, is_filling=False) for one in picture.holders if one.role == "takes"),
-    )
-    moves = rebalancing(quiet, relief="automatic").moves
-    dimension_mean = _mean_score(quiet)
-    singles = [replace(move, units=(unit,)) for move in moves for unit in move.units]
-    singles += [move for move in moves if move.wallet_id is not None]
-    for left_out in singles[:20]:
-        rest = tuple(move for move in singles if move is not left_out)
-        level = min(dimension_mean * (1 + SPREAD_MAX / 2), _ceiling(quiet, left_out.from_cell))
-        assert scores(after(quiet, rest))[left_out.from_cell] > level - 1e-6
-
-
-@settings(max_examples=15, deadline=None)
-@given(SEEDS)
-def test_done_in_portions_it_comes_to_rest_with_even_shares(seed: int) -> None:
-    """As the reconciler does it: a few portions at a time, planned anew after each."""
-    picture = small_fleet(seed)
-    free = replace(picture, held_back={}, loads={}, hot_wallets=())
-    for _ in range(400):
-        plan = rebalancing(free, relief="none")
-        now = ordered_now(plan.moves, free, Counter())
-        if not now.orders:
-            break
-        free = done(after(free, now.orders))
-    takers = [len(slots_of(one.units)) for one in free.holders if one.role == "takes"]
-    assert sum(takers) == SLOTS
-    assert not any(one.is_filling for one in free.holders)
-    if any(one.is_filling for one in picture.holders) or any(one.role == "gives" for one in picture.holders):
-        assert max(takers) - min(takers) <= 1
-
-
-def _mean_score(picture: Picture) -> float:
-    found = scores(picture)
-    return sum(found.values()) / len(found)
-
-
-def _ceiling(picture: Picture, cell: CellId) -> float:
-    holder = next(one for one in picture.holders if one.cell == cell)
-    return holder.ceiling if holder.limit_per_s else float("inf")

@@ -18,6 +18,7 @@ DEADLINE_S = 10.0
 PRESSURE = 40
 """Requests that hang at a stopped cell: more than a small bulkhead holds."""
 AGAIN_S = 0.05
+MOMENT_S = 0.1
 
 
 async def nothing(stage: Stage) -> None:
@@ -26,10 +27,14 @@ async def nothing(stage: Stage) -> None:
 
 
 def killing(*parts: str) -> Fault:
-    """SIGKILL to one part after the other, each time in the middle of the load, for as long as they come back."""
+    """SIGKILL to one part after the other, each time in the middle of the load, for as long as they come back.
+
+    At any moment of a batch: right after a decision all vendors are between two commands.
+    """
 
     async def fault(stage: Stage) -> None:
         for part in parts:
+            await asyncio.sleep(stage.dice.uniform(0, MOMENT_S))
             if not await kill(stage.site, part, deadline_s=stage.patience_s):
                 return
             await stage.load.wait_for_decisions(DECISIONS // 2, deadline_s=stage.patience_s)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-LATE_S = 0.03
+LATE_S = 0.1
 """How far a commit lags behind in mutants: their window must be hit by every kill."""
 
 

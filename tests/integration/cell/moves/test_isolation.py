@@ -73,7 +73,7 @@ async def test_a_slot_takes_the_exile_rows_of_its_wallets_along(cells: Cells, bo
         done(await move.put(SLOT, "state", page.content))
         done(await move.fence())
         done(await move.seal())
-        done(await move.grant())
+        await move.granted()
         done(await move.activate())
     opening = book.opening("alice")
     assert await facts_of(b, opening) == {"unit": HOT, "cell": "cell-a", "epoch": 1, "wallet_id": ALICE}

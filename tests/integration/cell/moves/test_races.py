@@ -131,7 +131,7 @@ async def test_a_target_fetches_the_grant_that_nobody_brings(cells: Cells, book:
         await move.up_to_staged()
         await b.moves.pull(older_s=0)
         assert b.state(UNIT) == ("staged", 2)
-        done(await move.grant())
+        await move.granted()
     await b.duties.pull()
     assert b.state(UNIT) == ("staged", 2), "its seal is younger than a second"
     await b.moves.pull(older_s=0)
@@ -146,7 +146,7 @@ async def test_a_command_that_meets_a_staged_unit_fetches_its_grant_and_is_serve
     async with mover(a, b, [UNIT]) as move:
         await move.up_to_staged()
         waiting = b.running.submit(book.debit(ALICE, 30))
-        done(await move.grant())
+        await move.granted()
         assert code(await waiting) == "accepted"
     assert b.state(UNIT) == ("active", 2)
 
@@ -173,7 +173,7 @@ async def test_what_was_sealed_is_not_wiped_while_its_grant_may_come(cells: Cell
         await move.up_to_staged()
         await b.moves.end_leftovers(older_s=0)
         assert b.state(UNIT) == ("staged", 2)
-        done(await move.grant())
+        await move.granted()
         urls = b.database.one("SELECT source_admin_urls FROM cleanups")
         b.database.sql("UPDATE cleanups SET source_admin_urls = '[\"http://127.0.0.1:9\"]'")
         await b.moves.end_leftovers(older_s=0)

@@ -230,7 +230,7 @@ async def test_a_mover_that_returns_from_the_dead_cannot_grant_by_an_earlier_fen
         assert refused(await move.seal()) == "digests_must_match"
         await move.copy()
         done(await move.seal())
-        done(await move.grant())
+        await move.granted()
         done(await move.activate())
     assert b.database.one("SELECT balance FROM wallets") == 40
 
@@ -313,7 +313,7 @@ async def test_grants_are_told_to_cells_and_to_operators_and_to_nobody_else(cell
     await a.running.open(book, ["alice"], balance=100)
     async with mover(a, b, [UNIT]) as move:
         await move.up_to_staged()
-        done(await move.grant())
+        await move.granted()
     path = f"{a.url}/admin/grants/{UNIT}"
     cells_own = {"authorization": CellTokens("cell-b", KEYS["cell-b"]).authorization(time.time())}
     pretended = {"authorization": CellTokens("cell-b", KEYS["cell-c"]).authorization(time.time())}

@@ -124,7 +124,7 @@ async def test_what_is_written_during_the_copy_follows(cells: Cells, book: Book)
         assert await move.copy() == 1
         await move.copy_state()
         done(await move.seal())
-        done(await move.grant())
+        await move.granted()
         done(await move.activate())
     assert b.database.sql("SELECT balance, held, seq FROM wallets") == [(92, 0, 5)]
 
@@ -274,7 +274,7 @@ async def test_a_log_of_many_pages_is_entered_where_it_goes_on(cells: Cells, boo
         await move.copy_state()
         done(await move.fence())
         done(await move.seal())
-        done(await move.grant())
+        await move.granted()
         done(await move.activate())
 
 

@@ -6,6 +6,7 @@ the wallet lives in the end, and to the sum of the money.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from contract.slots import slot_of
 
 OWNER_TYPE = "holder"
 IN_THE_UNIT, ELSEWHERE = 2, 3
-PAUSE_MEAN_S = 0.08
+PAUSE_MEAN_S = 0.12
 OPENING_DEADLINE_S = 60.0
 ASKED_AGAIN_MAX = 150
 OF_ONE_WALLET = frozenset({"debit", "credit", "capture", "reversal"})
@@ -82,6 +83,10 @@ class Holders:
             await asyncio.gather(self._task, return_exceptions=bool(late))
         if kind is not None:
             await self._vendor.close()
+
+    def summary(self) -> str:
+        kinds = Counter(str(one.answer.get("kind", "group")) for one in self._vendor.said if one.status == 201)
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
     async def verdict(self) -> list[Finding]:
         """After the work: what is wrong with what they were told."""

@@ -15,7 +15,7 @@ from crash_matrix.pairs import Case, name_of
 from crash_matrix.results import Result
 from crash_matrix.session import Session
 
-CASES_PER_SESSION = 6
+CASES_PER_SESSION = 10
 """After so many the history is checked and everything audited."""
 SESSIONS_PER_PLATFORM = 4
 
@@ -54,8 +54,9 @@ class Run:
             results += found
             self._waiting = self._waiting[len(found) :]
             faults = [result for result in found if not result.is_clean]
+            took_s = time.monotonic() - began_s
             self._say(
-                f"    checked {len(found)} cases in {time.monotonic() - began_s:.0f} s: {len(faults)} with findings"
+                f"    checked {len(found)} cases in {took_s:.0f} s: {len(faults)} with findings; {session.summary}"
             )
             for result in faults:
                 self._say("\n".join([f"    {result.name}", *(f"      {told}" for told in result.findings[:8])]))

@@ -28,7 +28,7 @@ from moving.orders import Operator
 
 HOME = "cell-1"
 WALLETS_PER_CELL = 4
-SHAPE = Shape(workers_per_cell=2, pause_mean_s=0.06)
+SHAPE = Shape(workers_per_cell=2, pause_mean_s=0.15)
 DECISIONS = 8
 """Of each cell, as a sign that it serves."""
 PATIENCE_S = 120.0
@@ -54,6 +54,8 @@ class Session:
         self._tell = tell
         self._operator = Operator(fleet.platform)
         self._recorder = Recorder()
+        self.summary = ""
+        """What has been going on, after `play`."""
 
     async def play(self, cases: Sequence[Case]) -> list[Result]:
         """Their results; after a case that leaves the platform broken the rest is not played."""
@@ -75,6 +77,11 @@ class Session:
                     if not result.is_clean:
                         break
             findings = [*await self._verdict(wallets), *await holders.verdict()]
+            if not watch.witness.looks:
+                findings.append(Finding(check="unwatched", wallet_id="", detail="nobody looked at the owners"))
+            self.summary = (
+                f"{len(self._recorder.history.attempts)} attempts, {holders.summary()}, {watch.witness.looks} looks"
+            )
         return attributed(results, findings, self._recorder.history)
 
     async def _carry_out_patiently(self, case: Case, unit: int, hot: str, watch: Watch, load: Load) -> Result:

@@ -95,10 +95,14 @@ async def test_a_database_that_is_not_there_at_the_start_is_waited_for(
         await until(platform.directory)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_hanging_database_is_told_from_a_patient_one(
     born: RunningPlatform, mortal_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped, not killed: connections stay open and nothing answers."""
+    """Stopped, not killed: connections stay open and nothing answers.
+
+    A connection whose opening runs out of time is left to the garbage collector by the driver, which grumbles.
+    """
     for module in ("database", "nudges"):
         monkeypatch.setattr(f"control_plane.store.{module}.TRANSACTION_TIMEOUT_S", 0.5)
     pids = [process.pid for process in processes_in(mortal_cluster.data_folder)]

@@ -18,6 +18,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Id of the cell, such as cell-2.", metavar="CELL")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the units; what was ordered goes on.")]
+MOVES_ASKED, MOVES_TOLD = 50, 2
+"""Of the open moves: a line has room for so many."""
 MOVE_REASONS = ("must_have_room", "must_rest", "must_answer", "must_be_reachable", "must_be_orderable", "be_active")
 """Ends of reasons that an operator who waits wants to see."""
 
@@ -186,7 +188,16 @@ def _drained(operator: Operator, cell: str, most: int) -> Reached | None:
 
 
 def _note(operator: Operator) -> str:
-    """What keeps the rest from moving, if it is more than waiting for its turn."""
+    """What keeps the rest from moving, if it is more than waiting for its turn; else what is on its way."""
     plan = operator.try_to_get("/v1/plan") or {"waiting": []}
     found = [one for one in plan["waiting"] if one["reason"].endswith(MOVE_REASONS)]
-    return f"{found[0]['subject']}: {found[0]['detail']}" if found else ""
+    if found:
+        return f"{found[0]['subject']}: {found[0]['detail']}"
+    moves = (operator.try_to_get(f"/v1/moves?open=true&limit={MOVES_ASKED}") or {"moves": []})["moves"]
+    return "; ".join(_on_its_way(move) for move in moves[:MOVES_TOLD])
+
+
+def _on_its_way(move: Mapping[str, Any]) -> str:
+    why = f", {move['reason'].replace('_', ' ')}" if move["reason"] else ""
+    rest = move["units"] - move["units_moved"]
+    return f"{rest:,} from {move['from_cell']} to {move['to_cell']}: {move['state']}{why}"

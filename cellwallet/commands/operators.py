@@ -10,12 +10,14 @@ from typing import Any
 
 import httpx
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from cellwallet.commands.terminal import err, fail
 from cellwallet.local.stack import StackMustExistError, read_stack
 from contract.values import value
 
 TIMEOUT_S = 10.0
+BAR_WIDTH = 24
 POLL_S = 0.5
 GONE_MAX_S = 120.0
 """So long a control plane may be away before a verb that only watches gives up."""
@@ -75,17 +77,18 @@ class Reached:
 
 
 def watch(what: str, look: Callable[[], Reached | None]) -> None:
-    """A bar until it is over; `look` gives None while nobody can be asked."""
+    """A bar until it is over; `look` gives None while nobody can be asked. A long note is cut, never the bar."""
+    rest_of_the_line = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=BAR_WIDTH),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", markup=False, table_column=rest_of_the_line),
     )
     console = err()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as progress:
         task = progress.add_task(what, total=None, note="")
         seen_at = time.monotonic()
         while True:

@@ -40,7 +40,7 @@ from cell.store.moves.store import PostgresMoves
 from cell.store.revision import SCHEMA_REVISION
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
-from cell.telemetry import AccessLog, Metrics, Telemetry, start_tracing
+from cell.telemetry import AccessLog, Metrics, Telemetry, Tracing, start_tracing
 from cell.telemetry.event_metrics import EventMetrics
 from cell.version import VERSION
 from contract.configuration import CellConfiguration, PublicKey
@@ -72,9 +72,7 @@ class CellProcess:
         jwks = read_jwks(settings.control_plane_jwks_file)
         self._key = read_cell_key(settings.signing_key_file)
         self._metrics = Metrics(cell_id=settings.id, zone=settings.zone, software_version=VERSION)
-        self._tracing = start_tracing(
-            endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
-        )
+        self._tracing = self._start_tracing()
         self._access_log = AccessLog(
             cell_id=settings.id,
             lines_max=settings.access_log_max,
@@ -121,6 +119,7 @@ class CellProcess:
             configuration=lambda: self._configuration.current,
             metrics=EventMetrics(self._metrics.registry),
             duty_metrics=self._metrics,
+            tokens=self._own_tokens,
         )
         self._units = UnitStore(database_url, cell_id=settings.id)
         self._move_duties = MoveDuties(self._moves, database_url=database_url, metrics=self._metrics)
@@ -175,6 +174,12 @@ class CellProcess:
         await self._access_log.stop()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.stop)
+
+    def _start_tracing(self) -> Tracing | None:
+        settings = self._settings
+        return start_tracing(
+            endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
+        )
 
     def _build_lanes(self, database_url: str) -> Lanes:
         settings = self._settings
@@ -269,6 +274,7 @@ class CellProcess:
             status=self._status,
             metrics_text=self._metrics.exposition,
             moves=self._moves,
+            event_order=self._events.order,
             cells=self._cells,
         )
 

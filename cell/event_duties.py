@@ -1,4 +1,4 @@
-"""What a cell does with its events: three duties (relay to webhooks, relay to the broker, delivery), put together.
+"""What a cell does with its events: relays to webhooks and to the broker, delivery, and their order over moves.
 
 Each has a connection of its own, so that no event ever waits for money or money for an event.
 """
@@ -11,9 +11,14 @@ from cell.background.duty import Duty, DutyMetrics
 from cell.background.endpoint import Endpoint
 from cell.background.relay import EventSink, Relay
 from cell.background.webhook_sink import WebhookSink
+from cell.cell_tokens import CellTokens
+from cell.event_order import EventOrder
+from cell.peer_events import PeerEvents
 from cell.settings import Settings
 from cell.store.deliveries import DeliveryStore
+from cell.store.event_waits import EventWaits
 from cell.store.events import EventStore, Sink
+from cell.store.moves.sessions import Sessions
 from cell.store.own_connection import OwnConnection
 from cell.telemetry.event_metrics import EventMetrics
 from contract.configuration import CellConfiguration
@@ -27,16 +32,26 @@ class EventDuties:
         configuration: Callable[[], CellConfiguration | None],
         metrics: EventMetrics,
         duty_metrics: DutyMetrics,
+        tokens: CellTokens,
     ) -> None:
         self._settings = settings
         self._database_url = settings.database_url.get_secret_value()
         self._metrics = metrics
         self._duty_metrics = duty_metrics
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.order = EventOrder(
+            EventWaits(Sessions(self._database_url)),
+            cell_id=settings.id,
+            peers=PeerEvents(tokens),
+            configuration=configuration,
+            metrics=metrics,
+        )
+        self._closing.append(self.order.close)
         learning = self._delivery_store("events-webhooks-known")
         self.duties = [
             self._relay("webhooks", WebhookSink(cell_id=settings.id, store=learning, configuration=configuration)),
             self._courier(),
+            self._order(),
         ]
         if settings.broker_url:
             broker = BrokerSink(cell_id=settings.id, url=settings.broker_url)
@@ -72,6 +87,11 @@ class EventDuties:
         )
         self._closing[:0] = [courier.stop, endpoint.close]
         return self._duty("webhook-delivery", courier.round)
+
+    def _order(self) -> tuple[str, Duty]:
+        has_broker = bool(self._settings.broker_url)
+        duty = self.order.duty(database_url=self._database_url, has_broker=has_broker, metrics=self._duty_metrics)
+        return "event-order", duty
 
     def _duty(self, name: str, work: Callable[[], Awaitable[None]]) -> tuple[str, Duty]:
         period_s = self._settings.relay_period_ms / 1_000

@@ -82,6 +82,8 @@ class MoveReason(StrEnum):
     GRANT_MUST_NAME_THIS_CELL = "grant_must_name_this_cell"
     EPOCH_MUST_FOLLOW = "epoch_must_follow"
     CELL_MUST_NOT_BE_QUARANTINED = "cell_must_not_be_quarantined"
+    EVENTS_MUST_BE_PUBLISHED = "events_must_be_published"
+    """Events of the unit's wallets are still to be told here; its rows stay until then."""
 
 
 class _Body(BaseModel):

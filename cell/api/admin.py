@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from cell.api.errors import ProblemRaised, answer_problems, conflict
+from cell.api.event_order_routes import event_order_routes
 from cell.api.load_routes import load_routes
 from cell.api.move_routes import answer_move_refusals, cells_or, move_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
 from cell.cell_tokens import CellTokenVerifier
+from cell.event_order import EventOrder
 from cell.moves import Moves
 from cell.ports import StoreLostError
 from cell.store.audit import AuditFailed, audit
@@ -54,6 +56,7 @@ def admin_application(
     status: Callable[[], dict[str, Any]],
     metrics_text: Callable[[], bytes],
     moves: Moves,
+    event_order: EventOrder,
     cells: CellTokenVerifier,
 ) -> AsgiApp:
     app = FastAPI(title=f"cell {cell_id}: admin", openapi_url=None, redirect_slashes=False)
@@ -111,6 +114,7 @@ def admin_application(
     reads_grants = Depends(cells_or(cells, _may(tokens, Scope.FLEET_READ)))
     for routes in move_routes(moves, manages=manages, reads_grants=reads_grants):
         app.include_router(routes)
+    app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
     answer_move_refusals(app, responder)
     answer_lost_database(app, responder)
     return Identified(app, cell_id=cell_id)

@@ -1,16 +1,18 @@
 """The relay: reads the log in whole windows and hands each entry to a sink, per wallet in the order of the log.
 
-At least once: a sink is told first, the mark moves afterwards. It has a connection of its own and waits for nobody who
-moves money. What a window is stands in cell/events/window.py; who receives what is the sink's affair.
+At least once: a sink is told first, the mark moves afterwards. Of a wallet that came with a move nothing is told before
+the cell before has told its own (cell/store/event_waits.py); what was kept back is told when that wait is over. The
+relay has a connection of its own and waits for nobody who moves money. What a window is stands in
+cell/events/window.py; who receives what is the sink's affair.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
-from cell.events.window import Window, brought_forward, cut, has_hole, lines
+from cell.events.window import Window, brought_forward, cut, has_hole, lines, up_to
 from cell.store.events import EventStore, Mark, NewDelivery, StoredEvent, WalletEnd
 from cell.telemetry.event_metrics import EventMetrics
 
@@ -19,6 +21,8 @@ WINDOW_MAX = 5_000
 WINDOWS_PER_ROUND_MAX = 50
 """Then the round ends, so that a holder looks at its lock however far behind the relay is."""
 OLDER_PAGE = 200
+KEPT_BACK_WALLETS_MAX = 100
+"""Of which a page each is told at a time."""
 WALLET_PAGE = 500
 FIRST_WALLET = "00000000-0000-0000-0000-000000000000"
 LISTENING_GRACE = timedelta(minutes=1)
@@ -73,12 +77,15 @@ class Relay:
             mark = await self._begin()
         if mark.history != await self._store.history():
             mark = await self._start_over(mark)
+        window = None
         for _ in range(WINDOWS_PER_ROUND_MAX):
             window = await self._window(mark)
             if not window.entries:
                 break  # nothing is written for it: a mark that follows every xid would make one of its own each time
             await self._tell(mark, window)
             mark = Mark(history=mark.history, next_xid=window.to_xid, listening_since=mark.listening_since)
+        if window is not None and window.reaches_horizon:
+            await self._tell_kept_back(mark)
         self._metrics.lag(self._name, await self._store.lag(mark))
 
     async def _rest(self, mark: Mark | None) -> None:
@@ -109,8 +116,9 @@ class Relay:
         return Window(from_xid=mark.next_xid, to_xid=window.to_xid + 1, entries=tuple(giant))
 
     async def _tell(self, mark: Mark, window: Window[StoredEvent]) -> None:
-        cursors = await self._store.cursors(list({entry.wallet_id for entry in window.entries}))
-        untold = lines(window.entries, cursors)
+        wallet_ids = list({entry.wallet_id for entry in window.entries})
+        cursors = await self._store.cursors(wallet_ids)
+        untold = up_to(lines(window.entries, cursors), await self._limits(wallet_ids))
         for wallet_id, line in untold.items():
             cursor = cursors.get(wallet_id, 0)
             if has_hole(line, cursor):
@@ -122,6 +130,31 @@ class Relay:
         ends = {line[-1].wallet_id: line[-1].seq for line in told}
         await self._store.advance(mark, to_xid=to_xid, told=ends, deliveries=deliveries)
         self._metrics.published(self._name, sum(map(len, told)))
+
+    async def _limits(self, wallet_ids: Sequence[str]) -> Mapping[str, int]:
+        """Read after the window: whoever wrote its entries had received their wallets before."""
+        return await self._store.limits(wallet_ids)
+
+    async def _tell_kept_back(self, mark: Mark) -> None:
+        """What waited for the cell before, and waits no more; nobody but the relay takes such a wait away.
+
+        Only when all else has been read: what the wallet had here before its last arrival comes first.
+        """
+        since = mark.listening_since or BEGINNING
+        for _ in range(WINDOWS_PER_ROUND_MAX):
+            kept = await self._store.kept_back(since=since, wallets_max=KEPT_BACK_WALLETS_MAX, page=self._page)
+            if not kept:
+                return
+            told = [one.entries for one in kept if one.entries]
+            deliveries = await self._sink.take(told) if told else ()
+            await self._store.advance(
+                mark,
+                to_xid=mark.next_xid,
+                told={line[-1].wallet_id: line[-1].seq for line in told},
+                deliveries=deliveries,
+                ended=[one for one in kept if one.is_all],
+            )
+            self._metrics.published(self._name, sum(map(len, told)))
 
     async def _whole(self, line: Line, *, cursor: int, from_xid: int) -> list[StoredEvent]:
         """The line with every predecessor that has not been told."""
@@ -144,7 +177,7 @@ class Relay:
         while wallets := await self._store.wallets(after=after, limit=WALLET_PAGE):
             told = [line for wallet in wallets if (line := await self._untold(wallet, mark))]
             deliveries = await self._sink.take(told) if told else ()
-            ends = {wallet.wallet_id: wallet.seq for wallet in wallets}
+            ends = {wallet.wallet_id: wallet.end for wallet in wallets}
             await self._store.advance(mark, to_xid=mark.next_xid, told=ends, deliveries=deliveries)
             self._metrics.published(self._name, sum(map(len, told)))
             after = wallets[-1].wallet_id
@@ -164,7 +197,7 @@ class Relay:
             if len(page) < self._page or len(untold) < len(page):
                 break
             upto = (page[-1].posted_at, page[-1].seq - 1)
-        return found[::-1]
+        return [one for one in found[::-1] if one.seq <= wallet.end]
 
 
 def _news(told: Iterable[Line], *, since: datetime | None) -> list[Line]:

@@ -31,6 +31,8 @@ class Window(Generic[E]):
     from_xid: int
     to_xid: int
     entries: tuple[E, ...]
+    reaches_horizon: bool = False
+    """Whether everything that can be read by now is below its end."""
 
 
 def cut(entries: Sequence[E], *, from_xid: int, horizon: int, at_most: int) -> Window[E]:
@@ -39,7 +41,7 @@ def cut(entries: Sequence[E], *, from_xid: int, horizon: int, at_most: int) -> W
     It is empty where a single transaction has more than `at_most` entries: `to_xid` is then that transaction's.
     """
     if len(entries) <= at_most:
-        return Window(from_xid=from_xid, to_xid=horizon, entries=tuple(entries))
+        return Window(from_xid=from_xid, to_xid=horizon, entries=tuple(entries), reaches_horizon=True)
     last = entries[-1].xid
     return Window(from_xid=from_xid, to_xid=last, entries=tuple(entry for entry in entries if entry.xid < last))
 
@@ -51,6 +53,15 @@ def lines(entries: Iterable[E], cursors: Mapping[str, int]) -> dict[str, list[E]
         if entry.seq > cursors.get(entry.wallet_id, 0):
             by_wallet.setdefault(entry.wallet_id, {})[entry.seq] = entry
     return {wallet_id: [line[seq] for seq in sorted(line)] for wallet_id, line in by_wallet.items()}
+
+
+def up_to(told: Mapping[str, list[E]], limits: Mapping[str, int]) -> dict[str, list[E]]:
+    """The lines without what must wait for the cell that had the wallet before."""
+    kept = {
+        wallet_id: line if wallet_id not in limits else [entry for entry in line if entry.seq <= limits[wallet_id]]
+        for wallet_id, line in told.items()
+    }
+    return {wallet_id: line for wallet_id, line in kept.items() if line}
 
 
 def has_hole(line: Sequence[E], cursor: int) -> bool:

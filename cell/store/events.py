@@ -6,6 +6,7 @@ come is written in one transaction, as a compare-and-set: a holder that has lost
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Literal
 
 from sqlalchemy import Column, Uuid
@@ -70,9 +71,44 @@ ON CONFLICT (sink, wallet_id) DO UPDATE SET seq = excluded.seq WHERE event_curso
 """
 
 WALLETS = """
-SELECT w.wallet_id::text, w.seq, w.posted_at, coalesce(c.seq, 0) AS told
-FROM wallets w LEFT JOIN event_cursors c ON c.wallet_id = w.wallet_id AND c.sink = %s
+SELECT w.wallet_id::text, w.seq, w.posted_at, coalesce(c.seq, 0) AS told,
+       (SELECT min(e.after_seq) FROM event_waits e WHERE e.sink = s.sink AND e.wallet_id = w.wallet_id) AS upto
+FROM (SELECT %s AS sink) s CROSS JOIN wallets w
+LEFT JOIN event_cursors c ON c.wallet_id = w.wallet_id AND c.sink = s.sink
 WHERE w.wallet_id > %s ORDER BY w.wallet_id LIMIT %s
+"""
+
+LIMITS = """
+SELECT wallet_id::text, min(after_seq) AS upto FROM event_waits
+WHERE sink = %s AND wallet_id = ANY(%s::uuid[]) GROUP BY wallet_id
+"""
+"""Above it nothing is told of the wallet: the cell that had it before has not told all of its own."""
+
+# In one statement: what arrives again in between has entries that this does not see.
+KEPT_BACK = f"""
+WITH due AS MATERIALIZED (
+    SELECT ended.*, coalesce(c.seq, 0) AS told FROM (
+        SELECT e.wallet_id, min(e.after_seq) AS after_seq, array_agg(e.received_no) AS received_nos,
+               (SELECT min(o.after_seq) FROM event_waits o
+                WHERE o.sink = e.sink AND o.wallet_id = e.wallet_id AND NOT o.is_over) AS upto
+        FROM event_waits e WHERE e.sink = %(sink)s AND e.is_over GROUP BY e.sink, e.wallet_id
+    ) ended LEFT JOIN event_cursors c ON c.sink = %(sink)s AND c.wallet_id = ended.wallet_id
+    ORDER BY ended.wallet_id LIMIT %(wallets_max)s
+)
+SELECT d.wallet_id::text AS waiting_id, d.received_nos, e.*
+FROM due d LEFT JOIN LATERAL (
+    {_ENTRY} WHERE e.wallet_id = d.wallet_id
+      AND e.posted_at >= entries_begin_at(d.wallet_id, greatest(d.told, d.after_seq))
+      AND e.seq > greatest(d.told, d.after_seq) AND (d.upto IS NULL OR e.seq <= d.upto)
+      AND e.xid <> '0'::xid8 AND e.posted_at >= %(since)s
+    ORDER BY e.posted_at, e.seq LIMIT %(limit)s
+) e ON true
+ORDER BY d.wallet_id, e.seq
+"""  # noqa: S608 - our own words
+
+END_WAITS = """
+DELETE FROM event_waits e USING unnest(%s::uuid[], %s::bigint[]) AS done (wallet_id, received_no)
+WHERE e.received_no = done.received_no AND e.sink = %s AND e.wallet_id = done.wallet_id
 """
 
 ADD_DELIVERIES = """
@@ -116,6 +152,24 @@ class WalletEnd:
     seq: int
     posted_at: datetime
     told: int
+    upto: int | None
+    """What is above waits for another cell."""
+
+    @property
+    def end(self) -> int:
+        """The last seq that may be told."""
+        return self.seq if self.upto is None else min(self.seq, self.upto)
+
+
+@value
+class KeptBack:
+    """What of a wallet waited for another cell and waits no more, in order; a page at most."""
+
+    wallet_id: str
+    entries: tuple[StoredEvent, ...]
+    received_nos: tuple[int, ...]
+    """Of the waits that are over."""
+    is_all: bool
 
 
 @value
@@ -173,6 +227,17 @@ class EventStore:
         rows = await self._rows(CURSORS, self._sink, list(wallet_ids))
         return {row.wallet_id: row.seq for row in rows}
 
+    async def limits(self, wallet_ids: Sequence[str]) -> dict[str, int]:
+        """Of wallets whose events wait for another cell's: the last seq that may be told."""
+        rows = await self._rows(LIMITS, self._sink, list(wallet_ids))
+        return {row.wallet_id: row.upto for row in rows}
+
+    async def kept_back(self, *, since: datetime, wallets_max: int, page: int) -> list[KeptBack]:
+        wanted = {"sink": self._sink, "since": since, "wallets_max": wallets_max, "limit": page}
+        async with self._connection.taken() as connection:
+            rows = await (await connection.execute(KEPT_BACK.encode(), wanted)).fetchall()
+        return [_kept_back(list(of_wallet), page) for _, of_wallet in groupby(rows, key=lambda row: row.waiting_id)]
+
     async def wallets(self, *, after: str, limit: int) -> list[WalletEnd]:
         rows = await self._rows(WALLETS, self._sink, after, limit)
         return [WalletEnd(**row._asdict()) for row in rows]
@@ -182,9 +247,15 @@ class EventStore:
         return Lag(entries=count, oldest_s=oldest_s or 0.0)
 
     async def advance(
-        self, mark: Mark, *, to_xid: int, told: Mapping[str, int], deliveries: Sequence[NewDelivery]
+        self,
+        mark: Mark,
+        *,
+        to_xid: int,
+        told: Mapping[str, int],
+        deliveries: Sequence[NewDelivery],
+        ended: Sequence[KeptBack] = (),
     ) -> None:
-        """`told` is by wallet the last event; all of it, or nothing.
+        """`told` is by wallet the last event, `ended` wait for no cell any more; all of it, or nothing.
 
         Raises:
             RelayOutpacedError: the mark is no longer what it was when this window was read.
@@ -199,6 +270,10 @@ class EventStore:
             if deliveries:
                 await connection.execute(ADD_DELIVERIES, _columns(deliveries))
                 await connection.execute(ADD_LINES, _columns(deliveries)[:2])
+            if ended:
+                waits = [(one.wallet_id, number) for one in ended for number in one.received_nos]
+                columns = [list(column) for column in zip(*waits, strict=True)]
+                await connection.execute(END_WAITS, (*columns, self._sink))
 
     async def close(self) -> None:
         await self._connection.close()
@@ -210,6 +285,17 @@ class EventStore:
 
     async def _one(self, statement: str) -> Any:
         return (await self._rows(statement))[0][0]
+
+
+def _kept_back(rows: Sequence[StoredEvent], page: int) -> KeptBack:
+    entries = tuple(row for row in rows if row.seq is not None)
+    first = rows[0]
+    return KeptBack(
+        wallet_id=first.waiting_id,
+        entries=entries,
+        received_nos=tuple(first.received_nos),
+        is_all=len(entries) < page,
+    )
 
 
 def _columns(deliveries: Sequence[NewDelivery]) -> list[list[Any]]:

@@ -1,4 +1,5 @@
-"""The cell's schema as SQLAlchemy Core tables: the one file to read. The migrations give the same (a test compares).
+"""The cell's schema as SQLAlchemy Core tables: the file to read, with event_tables.py for events. The migrations
+give the same (a test compares).
 
 Only `wallets` carries `unit`; every other table of a wallet leads with `wallet_id`, so a wallet can move.
 `entries` is partitioned by month of `posted_at`; triggers, grants and functions stand in the migrations.
@@ -18,7 +19,6 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
-    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -326,67 +326,3 @@ checkpoint_pages = Table(
     PrimaryKeyConstraint("number", "page"),
 )
 """The leaves of the newest checkpoints in order of wallet_id, packed; each page is a subtree. Old ones are dropped."""
-
-# Events.
-
-relay_marks = Table(
-    "relay_marks",
-    metadata,
-    Column("sink", Text, primary_key=True),
-    Column("history", Text, nullable=False),
-    Column("next_xid", Xid8(), nullable=False),
-    Column("listening_since", _instant()),
-)
-"""How far each sink has read: everything of `history` (system and timeline) whose xid is below `next_xid`."""
-
-event_cursors = Table(
-    "event_cursors",
-    metadata,
-    Column("sink", Text, nullable=False),
-    Column("wallet_id", _id(), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    PrimaryKeyConstraint("sink", "wallet_id"),
-    postgresql_with={"fillfactor": 70},
-)
-"""Per wallet the last event that a sink has been given: the high-water mark that survives a change of history."""
-
-known_webhooks = Table(
-    "known_webhooks",
-    metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("version", BigInteger, nullable=False),
-    Column("document", Text, nullable=False),
-    CheckConstraint("id = 1", name="known_webhooks_are_one_row"),
-)
-"""The webhooks of the newest configuration that any process of the cell has seen."""
-
-webhook_lines = Table(
-    "webhook_lines",
-    metadata,
-    Column("webhook_id", _id(), nullable=False),
-    Column("wallet_id", _id(), nullable=False),
-    Column("due_at", _instant(), nullable=False),
-    PrimaryKeyConstraint("webhook_id", "wallet_id"),
-    Index("webhook_lines_due", "webhook_id", "due_at"),
-    postgresql_with={"fillfactor": 70},
-)
-"""A wallet whose events wait for a webhook, and when its first one is to be sent."""
-
-webhook_deliveries = Table(
-    "webhook_deliveries",
-    metadata,
-    Column("webhook_id", _id(), nullable=False),
-    Column("wallet_id", _id(), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("entry_hash", LargeBinary, nullable=False),
-    Column("vendor_id", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("occurred_at", _instant(), nullable=False),
-    Column("body", Text, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("last_error", Text),
-    Column("dead_at", _instant()),
-    PrimaryKeyConstraint("webhook_id", "wallet_id", "seq", "entry_hash"),
-    Index("webhook_deliveries_dead", "webhook_id", "dead_at", postgresql_where=text("dead_at IS NOT NULL")),
-)
-"""Events on their way to a webhook, as they will be sent; with `dead_at` they are dead letters. Delivered ones go."""

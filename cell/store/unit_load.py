@@ -45,7 +45,8 @@ SELECT (SELECT count(*) FROM unit_state WHERE state <> 'moved') AS units,
        (SELECT count(*) FROM groups g JOIN wallets w USING (wallet_id) JOIN unit_state u USING (unit)
         WHERE NOT g.is_finished AND u.state <> 'moved') AS open_groups,
        (SELECT count(*) FROM relay_marks m JOIN entries e ON e.xid >= m.next_xid AND e.xid <> '0'::xid8
-        WHERE m.listening_since IS NOT NULL AND e.posted_at >= m.listening_since) AS unpublished_events,
+        WHERE m.listening_since IS NOT NULL AND e.posted_at >= m.listening_since)
+       + (SELECT count(*) FROM event_waits) AS unpublished_events,
        (SELECT count(*) FROM webhook_deliveries WHERE dead_at IS NULL) AS undelivered_events
 """
 

@@ -28,6 +28,10 @@ class EventMetrics:
         self._deliveries = {result: deliveries.labels(result) for result in RESULTS}
         self._pending = Gauge("cell_webhook_pending", "Events on their way to webhooks", registry=registry)
         self._dead = Gauge("cell_webhook_dead_letters", "Events that no attempt could deliver", registry=registry)
+        self._kept_back = Gauge(
+            "cell_events_kept_back_wallets", "Wallets whose events wait for the cell before", registry=registry
+        )
+        self._kept_back_s = Gauge("cell_events_kept_back_seconds", "How long the oldest have waited", registry=registry)
 
     def published(self, sink: str, entries: int) -> None:
         self._published.labels(sink).inc(entries)
@@ -35,6 +39,10 @@ class EventMetrics:
     def lag(self, sink: str, lag: LagFigures) -> None:
         self._waiting.labels(sink).set(lag.entries)
         self._oldest.labels(sink).set(lag.oldest_s)
+
+    def kept_back(self, *, wallets: int, oldest_s: float) -> None:
+        self._kept_back.set(wallets)
+        self._kept_back_s.set(oldest_s)
 
     def delivery(self, result: Result) -> None:
         self._deliveries[result].inc()

@@ -18,6 +18,9 @@ log = structlog.get_logger()
 
 BATCHES_MAX: Final = 200
 """Of one portion in one round; the rest follows in the next."""
+_OF_ONE: Final = frozenset({MoveReason.UNIT_MUST_BE_MOVED, MoveReason.EVENTS_MUST_BE_PUBLISHED})
+"""Refusals for the sake of one unit, that keep others from being cleaned with it: it has come back, and its rows are no
+longer this move's to delete; or its last events are still to be told."""
 
 
 async def clean_up(database: Database, cells: Cells, policy: MovePolicy) -> None:
@@ -27,28 +30,26 @@ async def clean_up(database: Database, cells: Cells, policy: MovePolicy) -> None
     for move in due:
         ripe = [unit.unit for unit in move.units if _is_ripe(unit, before)]
         for units in _portions(ripe):
-            if await _clean(cells, move, units):
+            cleaned = await _clean(cells, move, units)
+            if cleaned:
                 async with database.transaction() as connection:
-                    await mark_cleaned(connection, move.id, units)
+                    await mark_cleaned(connection, move.id, cleaned)
 
 
-async def _clean(cells: Cells, move: MoveRecord, units: tuple[int, ...]) -> bool:
-    """Whether nothing is left. The cell itself makes sure that the units are still somebody else's."""
+async def _clean(cells: Cells, move: MoveRecord, units: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of which nothing is left. The cell itself looks whose they are, and whether their events are told."""
     for _ in range(BATCHES_MAX):
         answer = await cells.ask(move.from_cell, calls.clean(move, units))
+        if isinstance(answer, StepRefused) and answer.reason in _OF_ONE and len(units) > 1:
+            return tuple([unit for one in units for unit in await _clean(cells, move, (one,))])
         if isinstance(answer, StepRefused) and answer.reason == MoveReason.UNIT_MUST_BE_MOVED:
-            return len(units) == 1 or await _clean_singly(cells, move, units)
+            return units
         if not isinstance(answer, Cleaned):
             log.info("cell_must_clean", cell=move.from_cell, move=move.id, detail=answer.detail)
-            return False
+            return ()
         if not answer.left:
-            return True
-    return False
-
-
-async def _clean_singly(cells: Cells, move: MoveRecord, units: tuple[int, ...]) -> bool:
-    """One of them has come back: its rows are in use again, and no longer this move's to delete."""
-    return all([await _clean(cells, move, (unit,)) for unit in units])
+            return units
+    return ()
 
 
 def _is_ripe(unit: MovedUnit, before: datetime) -> bool:

@@ -121,5 +121,5 @@ def event_store(database: CellDatabase, sink: Sink = "broker", kind: type[EventS
     return kind(OwnConnection(database.app_url, name=f"relay-{sink}"), sink=sink)
 
 
-def relay_of(store: EventStore, sink: EventSink, **sizes: int) -> Relay:
-    return Relay(store=store, sink=sink, name="broker", metrics=event_metrics(), **sizes)
+def relay_of(store: EventStore, sink: EventSink, *, kind: type[Relay] = Relay, **sizes: int) -> Relay:
+    return kind(store=store, sink=sink, name="broker", metrics=event_metrics(), **sizes)

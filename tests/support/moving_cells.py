@@ -26,14 +26,19 @@ from cell.background.checkpoints import Checkpoints
 from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.crash_points import MOVE_POINTS, CrashPoints
+from cell.event_order import EventOrder
 from cell.ledger.footprint import Footprint
 from cell.ledger.view import Loaded
 from cell.moves import Moves
+from cell.peer_events import PeerEvents
 from cell.peer_grants import PeerGrants
 from cell.store.audit import AuditReport, audit
+from cell.store.event_waits import EventWaits
+from cell.store.moves.sessions import Sessions
 from cell.store.moves.store import PostgresMoves
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
+from cell.telemetry.event_metrics import EventMetrics
 from contract.configuration import CellConfiguration, PublicKey
 from contract.moves import Fences, Grants, StagedUnits
 from contract.scopes import AUDIENCE
@@ -91,6 +96,14 @@ class MovingCell:
             crash_points=self.points,
         )
         self.duties = MoveDuties(self.moves, database_url=database.app_url, metrics=running.metrics)
+        self.configuration = _configuration(name)
+        self.event_order = EventOrder(
+            EventWaits(Sessions(database.app_url)),
+            cell_id=name,
+            peers=PeerEvents(CellTokens(name, KEYS[name])),
+            configuration=lambda: self.configuration,
+            metrics=EventMetrics(running.metrics.registry),
+        )
         running.on_moving = self.moves.look_for_grants
         self.url = ""
 
@@ -110,6 +123,7 @@ class MovingCell:
             status=dict,
             metrics_text=bytes,
             moves=self.moves,
+            event_order=self.event_order,
             cells=cells,
         )
 
@@ -182,6 +196,7 @@ async def moving_cell(name: str, database: CellDatabase, **lanes: Any) -> AsyncI
             server.should_exit = True
             await serving
             await cell.moves.close()
+            await cell.event_order.close()
 
 
 @asynccontextmanager

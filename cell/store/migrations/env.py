@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from cell.store.tables import metadata
+from cell.store.event_tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

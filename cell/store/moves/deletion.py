@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cell.store import arrays
+from cell.store.event_waits import untold_units
 from cell.store.moves.sessions import MoveRefusedError, Sessions, rows
 from cell.store.moves.target import Intent, intent_of
 from cell.store.moves.unit_rows import allowed, lock_units
@@ -48,7 +49,7 @@ class Deletion:
         """One batch of the rows of moved units.
 
         Raises:
-            MoveRefusedError: a unit is not moved away from here by this move.
+            MoveRefusedError: a unit is not moved away from here by this move, or events of it are still to be told.
 
         """
         async with self._sessions.transaction(commits_locally=True) as connection:
@@ -59,6 +60,10 @@ class Deletion:
                     raise MoveRefusedError(
                         MoveReason.UNIT_MUST_NOT_BE_IN_ANOTHER_MOVE, f"Unit {one.unit} left by another move."
                     )
+            untold = await untold_units(connection, units)
+            if untold:
+                detail = f"Events of {len(untold)} of the units are still to be told here, the first of {untold[0]}."
+                raise MoveRefusedError(MoveReason.EVENTS_MUST_BE_PUBLISHED, detail)
             await rows(connection, _INTEND, arrays.int4s(units), move_id)
         deleted = 0
         for unit in units:

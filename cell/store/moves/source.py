@@ -15,6 +15,7 @@ from cell.ledger import unit_life
 from cell.ledger.model import Instant
 from cell.ledger.unit_life import UnitRow
 from cell.store import arrays
+from cell.store.event_waits import note_departure
 from cell.store.moves.digest import digests
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, clock_us, rows
 from cell.store.moves.unit_rows import allowed, lock_for_writers, lock_units, read_units, save_units, told
@@ -158,6 +159,7 @@ class Source:
                 await save_units(connection, new)
                 await rows(connection, POST_MIGRATED, 1, f"out:{move_id}", units)
                 await rows(connection, _DRAW_EXILES, units)
+                await note_departure(connection, [one.unit for one in new])
         await self._crash_points.reach("move.granted")
         return Grants(grants=tuple(self._grant_of(one) for one in granted))
 

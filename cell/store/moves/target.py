@@ -14,6 +14,7 @@ from cell.crash_points import CrashPoints
 from cell.ledger import unit_life
 from cell.ledger.unit_life import UnitRow
 from cell.store import arrays
+from cell.store.event_waits import note_arrival
 from cell.store.moves.digest import digests
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, rows
 from cell.store.moves.source import POST_MIGRATED, UNFREEZE
@@ -139,6 +140,7 @@ class Target:
                 await save_units(connection, new)
                 for one in new:
                     await rows(connection, _OWN_EXILES, self._cell_id, one.epoch, one.unit)
+                await note_arrival(connection, [one.unit for one in new])
                 await rows(connection, _INTENT_IS_OVER, units)
         await self._crash_points.reach("move.activated")
         return told(after)

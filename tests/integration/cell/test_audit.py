@@ -9,6 +9,7 @@ import pytest
 from cell_databases import CELL_KEY, CellDatabase, CellDatabases
 from cell_stores import postgres_ledger
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from event_log import event_metrics
 from ledger_book import Book
 from platform_keys import bearer, token
 
@@ -19,12 +20,16 @@ from cell.background.checkpoints import Checkpoints
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.commit import commit
 from cell.crash_points import CrashPoints
+from cell.event_order import EventOrder
 from cell.ledger.commands import Command
 from cell.ledger.outcomes import Accepted, Refused
 from cell.moves import Moves
+from cell.peer_events import PeerEvents
 from cell.peer_grants import PeerGrants
 from cell.store.audit import AuditReport
 from cell.store.duty_lock import DutyLock
+from cell.store.event_waits import EventWaits
+from cell.store.moves.sessions import Sessions
 from cell.store.moves.store import PostgresMoves
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitStore
@@ -369,6 +374,13 @@ async def ask_for_an_audit(database: CellDatabase) -> httpx.Response:
             PostgresMoves(database.app_url, cell_id="cell-a", crash_points=CrashPoints(None)),
             peers=PeerGrants(CellTokens("cell-a", CELL_KEY)),
             crash_points=CrashPoints(None),
+        ),
+        event_order=EventOrder(
+            EventWaits(Sessions(database.app_url)),
+            cell_id="cell-a",
+            peers=PeerEvents(CellTokens("cell-a", CELL_KEY)),
+            configuration=lambda: None,
+            metrics=event_metrics(),
         ),
         cells=CellTokenVerifier(),
     )

@@ -19,9 +19,9 @@ from sqlalchemy import CheckConstraint, Table, create_engine
 from cell.background.housekeeping import housekeeping
 from cell.commit import commit
 from cell.store.database_url import sqlalchemy_url
+from cell.store.event_tables import Xid8, metadata
 from cell.store.housekeeping import keep_house
 from cell.store.migrate import migrate, schema_revision
-from cell.store.tables import Xid8, metadata
 from cell.telemetry import Metrics
 from contract.ids import WalletId, wallet_id_of
 from contract.slots import slot_of

@@ -49,7 +49,7 @@ def show(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
             f"{cell['units']:,}",
             f"{cell['units'] / total:.1%}",
             f"{capacity:,.0f}" if capacity else "-",
-            str(len(cell["api"])),
+            "-" if cell["state"] == "retired" else str(len(cell["api"])),
         )
     print_table(table)
 

@@ -4,7 +4,7 @@ No mover runs here: an order is a record, and everything that can be wrong with 
 """
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from control_plane.moves.model import MoveRecord
 from control_plane.moves.states import MoveEvent
 from control_plane.store.changes import latest_changes
 from control_plane.store.database import Database
-from control_plane.store.moves import MoveStep, Recorded, advance, move_of, note, record_steps
+from control_plane.store.moves import MoveStep, Recorded, advance, move_of, moves_to_clean, note, record_steps
 from control_plane.store.tables import cells
 
 PAST = (
@@ -226,6 +226,20 @@ async def every_page(slots: Slots, path: str, member: str) -> list[dict[str, Any
         if page["next_cursor"] is None:
             return found
         cursor = f"&cursor={page['next_cursor']}"
+
+
+async def test_a_retired_cell_is_not_asked_to_clean_up(slots: Slots, database: Database) -> None:
+    """Nobody is there any more; its rows are on a disk that somebody keeps or deletes."""
+    _, move = await slots.order(unit=3)
+    async with database.transaction() as connection:
+        record = await taken_up(connection, move["move_id"])
+        gone = {3: {"result": "moved", "tombstoned_at": move_began()}}
+        assert await note(connection, record, Recorded(units=gone)) is not None
+    later = move_began() + timedelta(days=4)
+    for state, due in (("active", [move["move_id"]]), ("retired", [])):
+        await in_state(database, "cell-1", state)
+        async with database.transaction() as connection:
+            assert [one.id for one in await moves_to_clean(connection, before=later)] == due
 
 
 async def test_an_unknown_move_is_not_found(slots: Slots) -> None:

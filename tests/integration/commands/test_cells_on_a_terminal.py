@@ -1,4 +1,4 @@
-"""`cellwallet cells drain` on a terminal: the bar, what is on its way, and why the rest waits."""
+"""`cellwallet cells` on a terminal: a bar, what is on its way and why the rest waits; and being asked twice."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import pytest
 from scripted_router import Answer, Seen, scripted_router
 
 REPOSITORY = Path(__file__).parents[3]
@@ -32,8 +33,18 @@ def test_a_bar_shows_how_far_it_is_and_what_is_on_its_way(tmp_path: Path) -> Non
     assert "cell-2 is empty and has 0 units" in told
 
 
+@pytest.mark.parametrize("answers", ["n\n", "y\ncell-3\n", "y\n\x04"], ids=["no", "another", "nothing"])
+def test_data_is_deleted_only_by_who_means_it_twice(tmp_path: Path, answers: str) -> None:
+    with scripted_router(lambda _: Answer(status=200, document={})) as control_plane:
+        stack(tmp_path, control_plane.url)
+        named = ("--data", str(tmp_path))
+        told = typed("cells", "retire", "cell-2", "--delete-data", *named, answers=answers, exit_code=1)
+        assert "delete its database" in told
+        assert control_plane.seen == [], "nothing was ordered"
+
+
 def drained(folder: Path, *, plans: list[list[dict[str, Any]]]) -> str:
-    """What is seen, without colours: one look for each plan, then the end."""
+    """What is seen: one look for each plan, then the end."""
     left = iter(chain((3_000, 1_500), repeat(0)))
     waiting = iter(chain(plans, repeat([])))
 
@@ -48,11 +59,11 @@ def drained(folder: Path, *, plans: list[list[dict[str, Any]]]) -> str:
 
     with scripted_router(answer) as control_plane:
         stack(folder, control_plane.url)
-        return "".join(typed("cells", "drain", "cell-2", "--data", str(folder)))
+        return typed("cells", "drain", "cell-2", "--data", str(folder))
 
 
-def typed(*arguments: str) -> Iterator[str]:
-    """At a terminal of its own."""
+def typed(*arguments: str, answers: str = "", exit_code: int = 0) -> str:
+    """At a terminal of its own; what is seen there, without colours."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm"}
     command = [sys.executable, "-m", "cellwallet", *arguments]
@@ -60,10 +71,11 @@ def typed(*arguments: str) -> Iterator[str]:
         command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
     ) as process:
         os.close(theirs)
+        os.write(ours, answers.encode())
         seen = b"".join(output_of(ours))
         os.close(ours)
-        assert process.wait() == 0, seen.decode()
-    yield re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode().replace("\r", "\n"))
+        assert process.wait() == exit_code, seen.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode().replace("\r", "\n"))
 
 
 def output_of(terminal: int) -> Iterator[bytes]:

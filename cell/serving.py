@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from cell.api.transport import GatheringProtocol
+from cell.api.transport import LeanProtocol
 from cell.settings import Settings
 
 KEEP_ALIVE_S = 75
@@ -42,7 +42,7 @@ def _server(settings: Settings, app: Any, *, port: int) -> _Server:
             app,
             host=settings.host,
             port=port,
-            http=GatheringProtocol,
+            http=LeanProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

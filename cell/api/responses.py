@@ -12,6 +12,7 @@ import orjson
 import uuid_utils
 from starlette.responses import Response
 
+from cell.api.transport import WholeAnswer
 from contract.headers import CELL, DEADLINE_MAX_MS, DEADLINE_MS, JSON_TYPE, PROBLEM_TYPE, REQUEST_ID
 from contract.problems import Problem, problem_document
 from contract.reasons import Reason
@@ -87,6 +88,8 @@ class Responder:
         return (_CONTENT_LENGTH, b"%d" % len(body)), (_REQUEST_ID_NAME, request_id.encode()), self._cell
 
     async def _send(self, send: Send, status: int, body: bytes, headers: Headers) -> None:
+        if isinstance(send, WholeAnswer) and send.whole(status, headers, body):
+            return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

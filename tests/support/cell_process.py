@@ -22,7 +22,7 @@ from cell.api.admission import Admission
 from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
-from cell.api.transport import GatheringProtocol
+from cell.api.transport import LeanProtocol
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.crash_points import CrashPoints
 from cell.lanes import LaneLimits, Lanes
@@ -181,7 +181,7 @@ def _config(app: Any) -> uvicorn.Config:
     """As cell/serving.py has it."""
     return uvicorn.Config(
         app,
-        http=GatheringProtocol,
+        http=LeanProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

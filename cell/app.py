@@ -13,6 +13,7 @@ from cell.api.admin import admin_application
 from cell.api.admission import Admission
 from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
+from cell.api.quarantine_gate import QuarantineGate
 from cell.api.responses import Responder
 from cell.api.tokens import admin_tokens, usable_keys, vendor_tokens
 from cell.background.audit_loop import AuditLoop
@@ -22,6 +23,7 @@ from cell.background.expiry import Expiry
 from cell.background.housekeeping import housekeeping
 from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier, read_cell_key
+from cell.closed import ClosedCell
 from cell.configuration_source import ConfigurationSource, control_plane_client, read_jwks
 from cell.crash_points import CrashPoints
 from cell.event_duties import EventDuties
@@ -29,6 +31,7 @@ from cell.lanes import LaneLimits, Lanes
 from cell.moves import Moves
 from cell.peer_grants import PeerGrants
 from cell.policy import LimitPolicy
+from cell.quarantine import DatabaseWatch
 from cell.queries import Queries
 from cell.registration import Registrar
 from cell.sagas import Sagas
@@ -86,11 +89,8 @@ class CellProcess:
         self._cells = CellTokenVerifier(audience=settings.audience)
         self._own_tokens = CellTokens(settings.id, self._key, audience=settings.audience)
         self._crash_points = CrashPoints(settings.crash_file)
-        self._moves = Moves(
-            PostgresMoves(database_url, cell_id=settings.id, crash_points=self._crash_points),
-            peers=PeerGrants(self._own_tokens),
-            crash_points=self._crash_points,
-        )
+        self._watch = DatabaseWatch(database_url, state_dir=settings.state_dir)
+        self._moves = self._build_moves(database_url)
         self._lanes = self._build_lanes(database_url)
         self._queries = self._build_queries(database_url)
         self._control_plane = control_plane_client(
@@ -121,6 +121,8 @@ class CellProcess:
             duty_metrics=self._metrics,
             tokens=self._own_tokens,
         )
+        self._checkpoint_keys = {f"cell:{settings.id}": self._key.public_key()}
+        self._closed = ClosedCell(database_url, cell_id=settings.id, checkpoint_keys=self._checkpoint_keys)
         self._units = UnitStore(database_url, cell_id=settings.id)
         self._move_duties = MoveDuties(self._moves, database_url=database_url, metrics=self._metrics)
         self._loads = UnitLoads(database_url, cell_id=settings.id)
@@ -131,9 +133,11 @@ class CellProcess:
         self._configuration.load()
         self._configuration.subscribe(self._configure)
         self._access_log.start()
+        await self._watch.look_first()
         self._lanes.start()
         self._queries.start()
         background = [
+            asyncio.create_task(_kept_running("database-watch", self._watch.run)),
             asyncio.create_task(_kept_running("configuration", self._configuration.run)),
             asyncio.create_task(_kept_running("registration", self._registrar.run)),
             asyncio.create_task(_kept_running("housekeeping", self._housekeeping.run)),
@@ -157,7 +161,8 @@ class CellProcess:
 
     @property
     def _is_ready(self) -> bool:
-        return self._lanes.are_connected and self._configuration.is_ready and not self._is_stopping
+        is_serving = self._lanes.are_connected and not self._watch.is_quarantined
+        return is_serving and self._configuration.is_ready and not self._is_stopping
 
     async def _stop(self, background: list[asyncio.Task[None]]) -> None:
         for task in background:
@@ -169,6 +174,8 @@ class CellProcess:
         await self._moves.close()
         await self._queries.stop()
         await self._loads.close()
+        await self._closed.close()
+        await self._watch.close()
         if self._control_plane is not None:
             await self._control_plane.aclose()
         await self._access_log.stop()
@@ -181,6 +188,13 @@ class CellProcess:
             endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
         )
 
+    def _build_moves(self, database_url: str) -> Moves:
+        return Moves(
+            PostgresMoves(database_url, cell_id=self._settings.id, crash_points=self._crash_points),
+            peers=PeerGrants(self._own_tokens),
+            crash_points=self._crash_points,
+        )
+
     def _build_lanes(self, database_url: str) -> Lanes:
         settings = self._settings
         ledger = PostgresLedger(
@@ -190,6 +204,7 @@ class CellProcess:
             idle_timeout_ms=settings.idle_in_transaction_timeout_ms,
             connect_timeout_s=settings.connect_timeout_s,
             tcp_user_timeout_ms=settings.tcp_user_timeout_ms,
+            admit=self._watch.admit,
         )
         return Lanes(
             ledger,
@@ -242,7 +257,7 @@ class CellProcess:
         )
 
     def _vendor_app(self) -> Any:
-        return vendor_application(
+        vendors = vendor_application(
             cell_id=self._settings.id,
             version=VERSION,
             tokens=self._tokens,
@@ -260,6 +275,11 @@ class CellProcess:
             deadline_default_ms=self._settings.deadline_default_ms,
             body_timeout_ms=self._settings.body_timeout_ms,
         )
+        return QuarantineGate(
+            vendors,
+            is_quarantined=lambda: self._watch.is_quarantined,
+            responder=Responder(cell_id=self._settings.id),
+        )
 
     def _admin_app(self) -> Any:
         return admin_application(
@@ -269,13 +289,15 @@ class CellProcess:
             units=self._units,
             loads=self._loads,
             checkpoints=self._checkpoints,
-            checkpoint_keys={f"cell:{self._settings.id}": self._key.public_key()},
+            checkpoint_keys=self._checkpoint_keys,
             responder=Responder(cell_id=self._settings.id),
             status=self._status,
             metrics_text=self._metrics.exposition,
             moves=self._moves,
             event_order=self._events.order,
             cells=self._cells,
+            closed=self._closed,
+            remember=self._watch.remember,
         )
 
     def _checkpoint_duty(self) -> Duty:
@@ -321,6 +343,7 @@ class CellProcess:
             "version": VERSION,
             "schema_revision": SCHEMA_REVISION,
             "is_ready": self._is_ready,
+            "is_quarantined": self._watch.is_quarantined,
             "configuration_version": None if current is None else current.version,
             "clock_s": time.time(),
         }

@@ -12,7 +12,7 @@ import structlog
 
 from cell.crash_points import CrashPoints
 from cell.move_ports import MoveStore
-from cell.peer_grants import NotGranted, PeerGrants, Silence
+from cell.peer_grants import NotGranted, PeerGrants, Quarantined, Silence
 from cell.ports import StoreLostError
 from cell.store.moves.sessions import MoveRefusedError
 from cell.store.moves.target import Intent
@@ -70,6 +70,9 @@ class Moves:
         for grant in grants.grants[:UNASKED_MAX]:
             intent = intents.get(grant.unit)
             told = Silence() if intent is None else await self._peers.ask(intent.source_admin_urls, grant.unit)
+            if isinstance(told, Quarantined):
+                detail = f"The source of unit {grant.unit} is in quarantine; it says what it granted when it is opened."
+                raise MoveRefusedError(MoveReason.CELL_MUST_NOT_BE_QUARANTINED, detail)
             if isinstance(told, NotGranted) or (isinstance(told, Grant) and told != grant):
                 detail = f"The source says that it made no such grant of unit {grant.unit}."
                 raise MoveRefusedError(MoveReason.UNIT_MUST_BE_GRANTED, detail)

@@ -40,6 +40,17 @@ class Silence:
     """Nobody knows: the source was not reached, or did not say."""
 
 
+@value
+class Quarantined:
+    """The source was restored and does not know yet what it gave away: neither a yes nor a no, and no silence."""
+
+
+class _Refused(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    reason: str
+
+
 class PeerGrants:
     def __init__(self, tokens: CellTokens, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: another way to the cells than sockets."""
@@ -49,7 +60,7 @@ class PeerGrants:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def ask(self, admin_urls: Sequence[str], unit: int) -> Grant | NotGranted | Silence:
+    async def ask(self, admin_urls: Sequence[str], unit: int) -> Grant | NotGranted | Quarantined | Silence:
         """The first address that answers; all of them are the same cell's."""
         headers = {"authorization": self._tokens.authorization(time.time())}
         for url in admin_urls:
@@ -63,9 +74,12 @@ class PeerGrants:
         return Silence()
 
 
-def _told(answer: httpx.Response) -> Grant | NotGranted | None:
+def _told(answer: httpx.Response) -> Grant | NotGranted | Quarantined | None:
     if answer.status_code == httpx.codes.OK:
         return Grant.model_validate_json(answer.content)
+    if answer.status_code == httpx.codes.CONFLICT:
+        is_closed = _Refused.model_validate_json(answer.content).reason == MoveReason.CELL_MUST_NOT_BE_QUARANTINED
+        return Quarantined() if is_closed else None
     if answer.status_code != httpx.codes.NOT_FOUND:
         return None
     told = NotGranted.model_validate_json(answer.content)

@@ -7,8 +7,9 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import psycopg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,6 +21,7 @@ from cell.store import reads
 from cell.store.database_url import sqlalchemy_url
 from cell.store.plans import BY_INDEX
 from cell.store.reads import EntryFilter, StoredEntry
+from cell.store.restored import admitted, must_be_open
 from cell.store.wallet_reader import Sighting, StoredWallet, WalletReader
 from contract.ids import TransactionId, VendorId, WalletId
 from contract.problems import Problem
@@ -66,19 +68,25 @@ class Queries:
             tcp_user_timeout_ms=tcp_user_timeout_ms,
         )
         self._answer_max_s = statement_timeout_ms / 1_000
+
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            connection = await psycopg.AsyncConnection.connect(
+                database_url,
+                application_name="cell-read",
+                connect_timeout=connect_timeout_s,
+                tcp_user_timeout=tcp_user_timeout_ms,
+                options=f"{BY_INDEX} -c timezone=UTC -c statement_timeout={statement_timeout_ms}",
+            )
+            return await admitted(connection, must_be_open)
+
         # The database itself ends a statement that takes too long: silence beyond that is no slowness.
         self._ask_max_s = (wait_max_ms + statement_timeout_ms) / 1_000 + SILENCE_S
         self._engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(database_url),
+            async_creator=connect,
             pool_size=connections_max,
             max_overflow=0,
             pool_timeout=wait_max_ms / 1_000,
-            connect_args={
-                "application_name": "cell-read",
-                "connect_timeout": connect_timeout_s,
-                "tcp_user_timeout": tcp_user_timeout_ms,
-                "options": f"{BY_INDEX} -c timezone=UTC -c statement_timeout={statement_timeout_ms}",
-            },
         )
 
     def start(self) -> None:

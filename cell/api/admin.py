@@ -15,17 +15,20 @@ from starlette.responses import Response
 from cell.api.errors import ProblemRaised, answer_problems, conflict
 from cell.api.event_order_routes import event_order_routes
 from cell.api.load_routes import load_routes
-from cell.api.move_routes import answer_move_refusals, cells_or, move_routes
+from cell.api.move_routes import Remember, answer_move_refusals, cells_or, move_routes, nothing_to_remember
+from cell.api.quarantine_routes import answer_quarantine, quarantine_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
 from cell.cell_tokens import CellTokenVerifier
+from cell.closed import ClosedCell
 from cell.event_order import EventOrder
 from cell.moves import Moves
 from cell.ports import StoreLostError
 from cell.store.audit import AuditFailed, audit
 from cell.store.checkpoint_pages import LeafMustBeWholeError
 from cell.store.duty_lock import DutyLock, DutyLockLostError
+from cell.store.restored import anybody
 from cell.store.unit_load import UnitLoads
 from cell.store.units import UnitsMustBeTheFirstError, UnitStore
 from contract.checkpoints import CheckpointMustHoldError
@@ -58,7 +61,10 @@ def admin_application(
     moves: Moves,
     event_order: EventOrder,
     cells: CellTokenVerifier,
+    closed: ClosedCell | None = None,
+    remember: Remember = nothing_to_remember,
 ) -> AsgiApp:
+    """`remember` is done between the commit of a grant and its answer."""
     app = FastAPI(title=f"cell {cell_id}: admin", openapi_url=None, redirect_slashes=False)
     answer_problems(app, responder)
     router = APIRouter(prefix="/admin")
@@ -112,9 +118,12 @@ def admin_application(
     app.include_router(router)
     app.include_router(load_routes(loads, reads=reads))
     reads_grants = Depends(cells_or(cells, _may(tokens, Scope.FLEET_READ)))
-    for routes in move_routes(moves, manages=manages, reads_grants=reads_grants):
+    for routes in move_routes(moves, manages=manages, reads_grants=reads_grants, remember=remember):
         app.include_router(routes)
     app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
+    if closed is not None:
+        app.include_router(quarantine_routes(closed, reads=reads, may_manage=_may(tokens, Scope.FLEET_MANAGE)))
+    answer_quarantine(app)
     answer_move_refusals(app, responder)
     answer_lost_database(app, responder)
     return Identified(app, cell_id=cell_id)
@@ -136,7 +145,7 @@ def _may(tokens: TokenVerifier, scope: Scope) -> Callable[[Request], Principal]:
 @asynccontextmanager
 async def _the_only_audit(database_url: str) -> AsyncIterator[None]:
     """One audit at a time in the whole cell: it reads everything, and two would slow money twice."""
-    lock = DutyLock(database_url, name="audit")
+    lock = DutyLock(database_url, name="audit", admit=anybody)
     try:
         if not await lock.hold():
             raise ProblemRaised(_AUDITING)

@@ -4,7 +4,7 @@ No rule stands here. Rows pass as bytes, bounded and unread.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
@@ -46,21 +46,30 @@ ROWS_BYTES_MAX: Final = 256 * 1024 * 1024
 """One part of a unit: the state of one is whole or refused."""
 ROWS: Final = "X-Rows"
 
+Remember = Callable[[], Awaitable[None]]
+"""Keeps outside of the database that it has come so far (cell/quarantine.py)."""
+
 MoveId = Annotated[str, Path(pattern=UUID_PATTERN)]
 UnitNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
-def move_routes(moves: Moves, *, manages: Any, reads_grants: Any) -> list[APIRouter]:
+async def nothing_to_remember() -> None:
+    """Where nobody could look at it afterwards."""
+
+
+def move_routes(
+    moves: Moves, *, manages: Any, reads_grants: Any, remember: Remember = nothing_to_remember
+) -> list[APIRouter]:
     """`manages` and `reads_grants` are dependencies that let through who may."""
     return [
-        _outgoing(moves, [manages]),
+        _outgoing(moves, remember, [manages]),
         _incoming(moves, [manages]),
         _within(moves, [manages]),
         _grants(moves, [reads_grants]),
     ]
 
 
-def _outgoing(moves: Moves, dependencies: list[Any]) -> APIRouter:
+def _outgoing(moves: Moves, remember: Remember, dependencies: list[Any]) -> APIRouter:
     router = APIRouter(prefix="/admin/outgoing/{move_id}", dependencies=dependencies)
 
     @router.post("/survey")
@@ -92,7 +101,9 @@ def _outgoing(moves: Moves, dependencies: list[Any]) -> APIRouter:
 
     @router.post("/grant")
     async def grant(move_id: MoveId, order: GrantOrder) -> Grants:
-        return await moves.source.grant(order, move_id=move_id)
+        granted = await moves.source.grant(order, move_id=move_id)
+        await remember()
+        return granted
 
     @router.post("/tombstone")
     async def tombstone(move_id: MoveId, wanted: UnitList) -> UnitsNow:

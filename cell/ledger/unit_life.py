@@ -30,6 +30,8 @@ class UnitEvent(StrEnum):
     DISCARD = "discard"
     GIVE_BACK = "give_back"
     """Discarding what was staged again of a unit that has moved away: the retained rows stay."""
+    SUPERSEDE = "supersede"
+    """In a cell that was restored: another cell has the unit at a higher epoch (cell/ledger/adjudication.py)."""
 
 
 State = UnitStateName | None
@@ -55,6 +57,10 @@ UNIT_TRANSITIONS: dict[tuple[State, UnitEvent], State] = {
     ("staged", UnitEvent.DISCARD): None,
     ("staging", UnitEvent.GIVE_BACK): "moved",
     ("staged", UnitEvent.GIVE_BACK): "moved",
+    ("active", UnitEvent.SUPERSEDE): "moved",
+    ("fenced", UnitEvent.SUPERSEDE): "moved",
+    ("staging", UnitEvent.SUPERSEDE): "moved",
+    ("staged", UnitEvent.SUPERSEDE): "moved",
 }
 
 
@@ -255,6 +261,32 @@ def _not_staged_by(row: UnitRow, move_id: str) -> MoveReason | None:
     if row.state not in {"staging", "staged"}:
         return MoveReason.UNIT_MUST_BE_STAGING
     return None if row.move_id == move_id else MoveReason.UNIT_MUST_NOT_BE_IN_ANOTHER_MOVE
+
+
+# In a cell that was restored to before it gave a unit away.
+
+
+def supersede(row: UnitRow, *, to_cell: str, epoch: int, grant: UnitRow | None = None) -> Verdict:
+    """What this cell would say of the unit if it had not forgotten; `grant` is its own word, where others kept it.
+
+    An owner gives way to a higher epoch; what was staged here never was an owner, and gives way to its own epoch too.
+    """
+    if row.state == "moved" and row.epoch >= epoch:
+        return row
+    if not _may(row, UnitEvent.SUPERSEDE):
+        return MoveReason.UNIT_MUST_BE_ACTIVE
+    if epoch < row.epoch or (epoch == row.epoch and row.state in {"active", "fenced"}):
+        return MoveReason.EPOCH_MUST_FOLLOW
+    said = grant or UnitRow(unit=row.unit, fence_no=row.fence_no)
+    return UnitRow(
+        unit=row.unit,
+        state=_after(row, UnitEvent.SUPERSEDE),
+        epoch=epoch,
+        move_id=said.move_id,
+        fence_no=max(said.fence_no, row.fence_no) if said.digest is None else said.fence_no,
+        peer_cell=to_cell,
+        digest=said.digest,
+    )
 
 
 # Within the cell.

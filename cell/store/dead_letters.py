@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
 from cell.ports import StoreLostError
+from cell.store.restored import admitted, must_be_open
 
 CONNECT_TIMEOUT_S = 3
 OPTIONS = "-c application_name=cell-dead-letters -c timezone=UTC -c statement_timeout=3000"
@@ -77,10 +78,11 @@ class DeadLetters:
         return 0 if row is None else int(row[0])
 
     async def _connect(self) -> AsyncConnection[Any]:
-        return await AsyncConnection.connect(
+        connection = await AsyncConnection.connect(
             self._database_url,
             autocommit=True,
             row_factory=namedtuple_row,
             options=OPTIONS,
             connect_timeout=CONNECT_TIMEOUT_S,
         )
+        return await admitted(connection, must_be_open)

@@ -12,6 +12,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from cell.store.restored import Admit, InQuarantineError, must_be_open
+
 LOCK_CLASS: Final = 2
 """First key of the advisory locks of duties and of rare work; units have class 1."""
 
@@ -27,8 +29,10 @@ _BOUNDS: Final = f"tcp_user_timeout={_SILENCE_MAX_MS} -c tcp_keepalives_idle=5 -
 class DutyLock:
     """Raises `DutyLockLost` where the database cannot be reached or does not answer."""
 
-    def __init__(self, database_url: str, *, name: str) -> None:
+    def __init__(self, database_url: str, *, name: str, admit: Admit = must_be_open) -> None:
+        """`admit` is asked at each look, so that in quarantine nobody holds it."""
         self._database_url = database_url
+        self._admit = admit
         self._options = f"-c application_name=cell-duty:{name} -c timezone=UTC -c {_BOUNDS} -c tcp_keepalives_count=3"
         self._key = lock_key(name)
         self._connection: AsyncConnection[TupleRow] | None = None
@@ -39,6 +43,9 @@ class DutyLock:
         try:
             async with asyncio.timeout(ANSWER_MAX_S):
                 self._is_held = await self._hold()
+        except InQuarantineError:
+            if self._is_held:
+                await self.let_go()
         except (psycopg.Error, TimeoutError, OSError) as error:
             await self.let_go()
             raise DutyLockLostError(str(error).strip() or type(error).__name__) from error
@@ -60,6 +67,7 @@ class DutyLock:
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 tcp_user_timeout=_SILENCE_MAX_MS,
             )
+        await self._admit(connection)
         if self._is_held:
             await connection.execute("SELECT")  # a lock once held is held as long as its connection lives
             return True

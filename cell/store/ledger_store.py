@@ -23,6 +23,7 @@ from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
 from cell.store import arrays, promises
 from cell.store.pipeline import Pipeline
 from cell.store.plans import BY_INDEX
+from cell.store.restored import Admit, InQuarantineError, must_be_open
 from cell.store.statements import (
     CLOCK,
     INSERT_ACCOUNT_DELTAS,
@@ -67,8 +68,10 @@ class PostgresLedger:
         idle_timeout_ms: int,
         connect_timeout_s: int = 3,
         tcp_user_timeout_ms: int = 5_000,
+        admit: Admit = must_be_open,
     ) -> None:
         self._database_url = database_url
+        self._admit = admit
         self._process_id = process_id
         self._lock_timeout_ms = lock_timeout_ms
         self._idle_timeout_ms = idle_timeout_ms
@@ -86,14 +89,22 @@ class PostgresLedger:
             connect_arguments={"options": options, **self._connect_arguments},
             process_id=self._process_id,
             lock_timeout_ms=self._lock_timeout_ms,
+            admit=self._admit,
         )
 
 
 class PostgresSession:
     def __init__(
-        self, database_url: str, *, connect_arguments: dict[str, Any], process_id: str, lock_timeout_ms: int
+        self,
+        database_url: str,
+        *,
+        connect_arguments: dict[str, Any],
+        process_id: str,
+        lock_timeout_ms: int,
+        admit: Admit,
     ) -> None:
         self._database_url = database_url
+        self._admit = admit
         self._connect_arguments = connect_arguments
         self._process_id = process_id
         self._limit_locks = f"SET LOCAL statement_timeout = {lock_timeout_ms}"
@@ -110,6 +121,7 @@ class PostgresSession:
             arrays.register(connection)
             connection.add_notice_handler(self._on_notice)
             self._connection = connection
+            await self._admit(connection)
             await connection.execute(PROBE, (self._process_id,))
             self._pipeline = Pipeline(connection)
         except psycopg.Error as error:
@@ -274,6 +286,8 @@ class PostgresSession:
             return StoreLostError(text)
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             return StoreLostError(text)  # this is no primary any more: the next connection finds the one that is
+        if isinstance(error, InQuarantineError):
+            return StoreLostError(text)  # which no connection will find otherwise until an operator opens the cell
         if isinstance(error, psycopg.OperationalError | psycopg.InternalError):
             return StoreBusyError(text)
         return StoreRefusedError(text)

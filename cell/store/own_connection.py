@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
 from cell.store.plans import BY_INDEX
+from cell.store.restored import Admit, admitted, must_be_open
 
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 10_000
@@ -18,8 +19,9 @@ STATEMENT_TIMEOUT_MS = 10_000
 class OwnConnection:
     """Opened when it is first needed, and anew after a failure."""
 
-    def __init__(self, database_url: str, *, name: str) -> None:
+    def __init__(self, database_url: str, *, name: str, admit: Admit = must_be_open) -> None:
         self._database_url = database_url
+        self._admit = admit
         self._options = (
             f"-c application_name={name} {BY_INDEX} -c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "
             f"-c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}"
@@ -49,7 +51,7 @@ class OwnConnection:
             await self._drop()
 
     async def _connect(self) -> AsyncConnection[Any]:
-        return await AsyncConnection.connect(
+        connection = await AsyncConnection.connect(
             self._database_url,
             autocommit=True,
             row_factory=namedtuple_row,
@@ -57,6 +59,7 @@ class OwnConnection:
             connect_timeout=CONNECT_TIMEOUT_S,
             tcp_user_timeout=STATEMENT_TIMEOUT_MS,
         )
+        return await admitted(connection, self._admit)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

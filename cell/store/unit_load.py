@@ -8,6 +8,7 @@ import psycopg
 
 from cell.ports import StoreLostError
 from cell.store.own_connection import OwnConnection
+from cell.store.restored import anybody
 from contract.load import HOT_WALLETS_MAX, CellLoad, IsolatedWallets, Remains, UnitLoad, WalletLoad
 from contract.slots import ISOLATED_UNIT_FIRST
 
@@ -58,7 +59,7 @@ GROUP BY currency, account HAVING sum(delta) <> 0 ORDER BY currency, account
 
 class UnitLoads:
     def __init__(self, database_url: str, *, cell_id: str) -> None:
-        self._connection = OwnConnection(database_url, name="cell-unit-load")
+        self._connection = OwnConnection(database_url, name="cell-unit-load", admit=anybody)
         self._cell_id = cell_id
 
     async def load(self, *, window_s: int) -> CellLoad:

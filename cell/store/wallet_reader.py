@@ -17,6 +17,7 @@ from cell.ports import StoreLostError
 from cell.store import arrays
 from cell.store.pipeline import Pipeline
 from cell.store.plans import BY_INDEX
+from cell.store.restored import admitted, must_be_open
 from contract.ids import WalletId
 from contract.slots import Unit, slot_of
 from contract.values import value
@@ -167,6 +168,7 @@ class WalletReader:
         connection = await AsyncConnection.connect(
             self._database_url, autocommit=True, options=self._options, **self._connect_arguments
         )
+        await admitted(connection, must_be_open)
         arrays.register(connection)
         return Pipeline(connection)
 

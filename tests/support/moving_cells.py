@@ -25,6 +25,7 @@ from cell.api.tokens import admin_tokens, usable_keys
 from cell.background.checkpoints import Checkpoints
 from cell.background.move_duties import MoveDuties
 from cell.cell_tokens import CellTokens, CellTokenVerifier
+from cell.closed import ClosedCell
 from cell.crash_points import MOVE_POINTS, CrashPoints
 from cell.event_order import EventOrder
 from cell.ledger.footprint import Footprint
@@ -105,6 +106,8 @@ class MovingCell:
             metrics=EventMetrics(running.metrics.registry),
         )
         running.on_moving = self.moves.look_for_grants
+        keys = {f"cell:{name}": KEYS[name].public_key()}
+        self.closed = ClosedCell(database.app_url, cell_id=name, checkpoint_keys=keys)
         self.url = ""
 
     def application(self) -> Any:
@@ -125,6 +128,7 @@ class MovingCell:
             moves=self.moves,
             event_order=self.event_order,
             cells=cells,
+            closed=self.closed,
         )
 
     def state(self, unit: int) -> tuple[str, int] | None:
@@ -197,6 +201,7 @@ async def moving_cell(name: str, database: CellDatabase, **lanes: Any) -> AsyncI
             await serving
             await cell.moves.close()
             await cell.event_order.close()
+            await cell.closed.close()
 
 
 @asynccontextmanager

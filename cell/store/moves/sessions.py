@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from cell.ports import StoreLostError
 from cell.store import arrays
+from cell.store.restored import Admit, InQuarantineError, admitted, must_be_open
 from contract.moves import MoveReason
 
 Connection = AsyncConnection[TupleRow]
@@ -42,8 +43,9 @@ class MoveRefusedError(Exception):
 
 
 class Sessions:
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, admit: Admit = must_be_open) -> None:
         self._database_url = database_url
+        self._admit = admit
         self._idle: list[Connection] = []
 
     @asynccontextmanager
@@ -56,6 +58,7 @@ class Sessions:
 
         Raises:
             StoreLostError: the database cannot be reached, or it is unknown whether the commit happened.
+            MoveRefusedError: the cell is in quarantine: it neither takes a step nor tells of one.
 
         """
         try:
@@ -65,6 +68,9 @@ class Sessions:
                     if commits_locally:
                         await connection.execute("SET LOCAL synchronous_commit = off")
                     yield connection
+        except InQuarantineError as error:
+            detail = "This cell was restored and has not been opened since."
+            raise MoveRefusedError(MoveReason.CELL_MUST_NOT_BE_QUARANTINED, detail) from error
         except psycopg.OperationalError as error:
             raise StoreLostError(str(error).strip()) from error
 
@@ -89,7 +95,10 @@ class Sessions:
         while self._idle:
             connection = self._idle.pop()
             try:
-                await connection.execute("")
+                await self._admit(connection)
+            except InQuarantineError:
+                await connection.close()
+                raise
             except psycopg.Error:
                 await connection.close()
             else:
@@ -101,6 +110,7 @@ class Sessions:
             connect_timeout=_CONNECT_TIMEOUT_S,
             tcp_user_timeout=5_000,
         )
+        await admitted(connection, self._admit)
         arrays.register(connection)
         return connection
 

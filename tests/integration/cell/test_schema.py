@@ -18,6 +18,7 @@ from sqlalchemy import CheckConstraint, Table, create_engine
 
 from cell.background.housekeeping import housekeeping
 from cell.commit import commit
+from cell.store import quarantine_tables  # noqa: F401 - its tables belong to the schema
 from cell.store.database_url import sqlalchemy_url
 from cell.store.event_tables import Xid8, metadata
 from cell.store.housekeeping import keep_house

@@ -121,5 +121,7 @@ class Moves:
             else:
                 log.info("a staging was given up", unit=intent.unit, move=intent.move_id)
         for unit in await self.deletion.begun():
-            while await self.deletion.delete_batch(unit):
+            # Once its last row has gone a unit that was only staged is unknown, and has none to delete.
+            while unit in await self.deletion.begun():
+                await self.deletion.delete_batch(unit)
                 await self.crash_points.reach("move.cleaned")

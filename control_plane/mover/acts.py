@@ -119,6 +119,11 @@ class Acts:
         return [one for one in found if isinstance(one, dict)]
 
 
+def fences_of(grants: Sequence[Grant]) -> tuple[Fence, ...]:
+    """The fences under which these were granted: nothing has changed there since."""
+    return tuple(Fence(unit=one.unit, epoch=one.epoch - 1, fence_no=one.fence_no, digest=one.digest) for one in grants)
+
+
 def _seen(answer: Surveys, at: datetime) -> CellSeen:
     offset: timedelta = datetime.fromisoformat(answer.database_now) - at
     return CellSeen(

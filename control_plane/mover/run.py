@@ -15,7 +15,7 @@ import structlog
 from contract.moves import Fences, Grants, StagedUnits, Survey, UnitsNow
 from control_plane.crash_points import CrashPoints
 from control_plane.fleet.model import Unreachable
-from control_plane.mover.acts import Acts, Clock
+from control_plane.mover.acts import Acts, Clock, fences_of
 from control_plane.mover.copying import Copied, Failure, Sleep
 from control_plane.mover.history import StepHistory
 from control_plane.mover.log import Grounds, MoveLog, NotPublished
@@ -242,7 +242,7 @@ class MoveRun:
         return move
 
     async def _seal(self, move: MoveRecord) -> MoveRecord | None:
-        answer = await self._acts.seal(move, self._hand.fences)
+        answer = await self._acts.seal(move, self._hand.fences or fences_of(self._hand.grants))
         if not isinstance(answer, StagedUnits):
             return await self._failed(move, answer)
         await self._crash_points.reach("move.sealed")

@@ -58,6 +58,7 @@ def verdict_on(failure: Failure, move: MoveRecord, hand: InHand, now: datetime, 
     if isinstance(failure, CopyStuck):
         after = hand.set_back(failure.detail)
         return WaitFor(hand=after, reason=StopReason.CELL_MUST_ACCEPT, detail=failure.detail)
+    forgetting = replace(forgetting, is_seal_void=failure.reason == MoveReason.UNIT_MUST_BE_STAGED)
     is_only_forward = move.state in PAST_SEALED or move.state == "stopping"
     if is_only_forward or failure.reason in _PATIENT:
         return WaitFor(hand=forgetting, reason=StopReason.CELL_MUST_ACCEPT, detail=told(failure))

@@ -213,6 +213,8 @@ def _sealed(move: MoveRecord, hand: InHand, around: Surroundings, policy: MovePo
 
 def _after_the_grant(hand: InHand, around: Surroundings, move: MoveRecord) -> Step:
     """Only forward. The target may have asked for the grant by itself and serve already."""
+    if hand.grants and hand.is_seal_void and not hand.staged:
+        return Seal() if hand.is_delta_sent else SendDelta()
     if hand.grants:
         return Activate()
     if around.target is not None and _serves_all(around.target, move):

@@ -38,6 +38,9 @@ class InHand:
     not_before: datetime | None = None
     grants: tuple[Grant, ...] = ()
     """The source's word, once it is known."""
+    is_seal_void: bool = False
+    """The source has granted what the target had sealed, and rows that came late have made the seal void: the source
+    stands still, so the target is brought up to it and seals once more."""
     is_given_elsewhere: bool = False
     """The source has granted, but not in this move: nothing of ours may go forward."""
     is_staged: bool = False

@@ -173,6 +173,48 @@ def test_a_target_that_asked_for_the_grant_itself_is_found_serving(new_world: Ne
     assert ended(world) == "done"
 
 
+def test_rows_that_come_late_cost_a_seal_and_not_the_unit(new_world: NewWorld) -> None:
+    """A request of an earlier attempt was still on its way: it reaches the target between the grant and its activation.
+
+    Nothing leads back from the grant, so the target is brought up to the source once more, and seals once more.
+    """
+    world = new_world(1)
+    late = [0]
+
+    def beside(verb: str) -> None:
+        if verb == "activate" and late:
+            late.pop()
+            world.target.units[0].state, world.target.units[0].digest = "staging", None
+
+    world.cells.beside = beside
+    assert ended(world) == "done"
+    after_the_grant = world.cells.calls[world.cells.calls.index("activate") :]
+    assert after_the_grant.count("activate") == 2
+    assert after_the_grant.count("seal") == 1
+    assert "fence" not in after_the_grant
+
+
+def test_a_unit_that_was_sealed_again_and_fetched_its_grant_is_found_serving(new_world: NewWorld) -> None:
+    """The same, and the target seals by another mover's hand and activates by itself meanwhile."""
+    world = new_world(1)
+    left = ["void", "serves"]
+
+    def beside(verb: str) -> None:
+        if verb == "activate" and left == ["void", "serves"]:
+            left.remove("void")
+            world.target.units[0].state = "staging"
+        elif verb == "versions" and left == ["serves"]:
+            left.clear()
+            grant = world.source.units[0].grant
+            assert grant is not None
+            unit = world.target.units[0]
+            unit.state, unit.fence_no, unit.digest = "staged", grant.fence_no, grant.digest
+            world.target.ask_for_grant(0, world.source)
+
+    world.cells.beside = beside
+    assert ended(world) == "done"
+
+
 def test_a_record_that_was_restored_from_before_the_grant_goes_forward(new_world: NewWorld) -> None:
     world = new_world(1)
     world.work(until=lambda _: bool(world.moves.move.in_hand))

@@ -83,12 +83,17 @@ _REPLACE: Final = (
     (
         "INSERT INTO transfers SELECT * FROM arrived_transfers ON CONFLICT (wallet_id, vendor_id, transaction_id) "
         "DO UPDATE SET state = excluded.state, details = excluded.details, attempts = excluded.attempts, "
-        "next_attempt_at = excluded.next_attempt_at"
+        "next_attempt_at = excluded.next_attempt_at "
+        "WHERE (transfers.state, transfers.details, transfers.attempts, transfers.next_attempt_at) "
+        "IS DISTINCT FROM (excluded.state, excluded.details, excluded.attempts, excluded.next_attempt_at)"
     ),
     (
         "INSERT INTO groups SELECT * FROM arrived_groups ON CONFLICT (wallet_id, vendor_id, transaction_id) "
         "DO UPDATE SET state = excluded.state, is_finished = excluded.is_finished, legs = excluded.legs, "
-        "details = excluded.details, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"
+        "details = excluded.details, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at "
+        "WHERE (groups.state, groups.is_finished, groups.legs, groups.details, groups.attempts, "
+        "groups.next_attempt_at) IS DISTINCT FROM (excluded.state, excluded.is_finished, excluded.legs, "
+        "excluded.details, excluded.attempts, excluded.next_attempt_at)"
     ),
     (
         "INSERT INTO spent SELECT * FROM arrived_spent ON CONFLICT (wallet_id, vendor_id, day) "

@@ -7,13 +7,13 @@ DATA ?= .data
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: up test check bench certificate loadtest docs clean lock crash-matrix
+.PHONY: up test check bench certificate loadtest simulate docs clean lock crash-matrix
 
 up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
 
 test: $(VENV)/.dev check
-	@failed=; for suite in layout integration system; do \
+	@failed=; for suite in layout integration simulation system; do \
 		echo "tests/$$suite"; $(RUN) pytest -q tests/$$suite || failed="$$failed tests/$$suite"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
@@ -37,6 +37,10 @@ certificate: $(VENV)/.dev
 loadtest: $(VENV)/.dev
 	$(RUN) loadtests.journeys --stack $(DATA) $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) \
 		$(if $(SECONDS),--seconds $(SECONDS))
+
+simulate: $(VENV)/.dev
+	PYTHONPATH=.:tests/support $(RUN) simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json) $(if $(MUTANTS),--mutants)
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/render.py

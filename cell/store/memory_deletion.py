@@ -47,6 +47,8 @@ class MemoryDeletion:
         store = self._store
         async with store.transaction():
             row = row_of(store, unit)
+            if row.state is None:
+                return 0
             if row.state not in {"staging", "moved"}:
                 raise StoreRefusedError(f"unit {unit} is {row.state or 'unknown'} here: its rows stay")
             deleted = 0

@@ -152,7 +152,8 @@ class MemoryArrivals:
         store = self._store
         for wallet_id, vendor_id, hold_id, terms in parcel["legs"]:
             key = TransactionKey(wallet_id, vendor_id, hold_id)
-            store.holds[key] = replace(store.holds[key], terms=terms)
+            if key in store.holds:  # else its entry comes later, and the whole state once more behind it
+                store.holds[key] = replace(store.holds[key], terms=terms)
         for told in (*parcel["transfers"], *parcel["groups"]):
             one = _transfer_of(told) if "transfer_id" in told else _group_of(told)
             (store.transfers if isinstance(one, Transfer) else store.groups)[one.key] = one  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from cell_lanes import RunningLanes, running_lanes
 from fastapi import Depends, FastAPI
 from moving_cells import KEYS, OPERATOR, Forgeries, Passing
 
+from cell.api.admin import answer_lost_database
 from cell.api.errors import answer_problems
 from cell.api.move_routes import answer_move_refusals, move_routes
 from cell.api.responses import Identified, Responder
@@ -40,6 +41,7 @@ def move_application(name: str, moves: Moves) -> Any:
     for routes in move_routes(moves, manages=Depends(anybody), reads_grants=Depends(anybody)):
         app.include_router(routes)
     answer_move_refusals(app, responder)
+    answer_lost_database(app, responder)
     return Identified(app, cell_id=name)
 
 

@@ -134,6 +134,20 @@ async def test_what_is_written_during_the_copy_follows(either: Cells, book: Book
     assert (wallet.balance, wallet.held, wallet.seq) == (92, 0, 5)
 
 
+async def test_a_state_may_arrive_before_the_entries_that_it_follows(either: Cells, book: Book) -> None:
+    a, b = either
+    await filled(a, book)
+    async with mover(a, b, [UNIT]) as move:
+        done(await move.stage())
+        await move.copy_state()
+        await move.copy()
+        done(await move.fence())
+        assert refused(await move.seal()) == "digests_must_match"
+        await move.copy_state()
+        done(await move.seal())
+        done(await move.outgoing("unfence"))
+
+
 async def test_a_wallet_that_nobody_opened_moves_too_and_is_opened_there(either: Cells, book: Book) -> None:
     a, b = either
     (bob,) = await a.running.open(book, ["bob"], balance=100)

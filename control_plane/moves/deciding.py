@@ -177,7 +177,7 @@ def _converging(unit: int, passes: list[Pass], policy: MovePolicy) -> CopyPass |
         return None
     if len(passes) > policy.passes_max:
         last = passes[-1]
-        if last.ms < policy.bearable_ms:
+        if last.ms < policy.bearable_ms * (2 if last.rows <= policy.few_rows else 1):
             return None
         detail = f"unit {unit}: pass {len(passes) - 1} took {last.ms:.0f} ms for {last.rows} rows; no fence was taken"
         return Stop(kind="aborted", reason=StopReason.UNIT_MUST_CONVERGE, detail=detail)

@@ -15,8 +15,9 @@ class MovePolicy:
     passes_max: int = 5
     """Passes after the first copy; a unit that still does not converge stays where it is."""
     bearable_ms: float = 500.0
-    """What the last of them may take all the same: on a slow machine a pass over next to nothing takes long. A fence
-    stands for four times that."""
+    """What the last of them may take all the same; a fence stands for four times that."""
+    few_rows: int = 50
+    """So few left to carry over are not the unit's haste but the machine's slowness: twice as long is bearable."""
     stands_ms: int = FENCE_MAX_MS
     lock_wait_ms: int = 300
     setbacks_max: int = 8

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from moving.move_world import MoveWorld
 
+from control_plane.moves.deciding import _converging
 from control_plane.moves.policy import MovePolicy
+from control_plane.moves.steps import Pass
 
 NewWorld = Callable[..., MoveWorld]
 W = "00000000-0000-0000-0000-000000000000"
@@ -100,6 +102,14 @@ def test_a_slow_machine_is_no_reason_to_stay(new_world: NewWorld) -> None:
     world = new_world(1, policy=MovePolicy(converged_ms=0.0))
     assert ended(world) == "done"
     assert world.cells.calls.count("seal") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "ms", "is_bearable"), [(51, 499.0, True), (51, 500.0, False), (50, 999.0, True), (50, 1_000.0, False)]
+)
+def test_of_little_that_is_left_more_time_is_borne(rows: int, ms: float, *, is_bearable: bool) -> None:
+    passes = [Pass(unit=1, rows=10_000, ms=900.0)] + [Pass(unit=1, rows=rows, ms=ms)] * 5
+    assert (_converging(1, passes, MovePolicy()) is None) == is_bearable
 
 
 def test_rows_that_arrive_wrong_are_found_and_told(new_world: NewWorld) -> None:

@@ -64,7 +64,6 @@ def admin_application(
     closed: ClosedCell | None = None,
     remember: Remember = nothing_to_remember,
 ) -> AsgiApp:
-    """`remember` is done between the commit of a grant and its answer."""
     app = FastAPI(title=f"cell {cell_id}: admin", openapi_url=None, redirect_slashes=False)
     answer_problems(app, responder)
     router = APIRouter(prefix="/admin")

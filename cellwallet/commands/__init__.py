@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "webhooks": "cellwallet.commands.webhooks",
     "replay": "cellwallet.commands.replay",
     "audit": "cellwallet.commands.audit",
+    "backup": "cellwallet.commands.backup",
+    "restore": "cellwallet.commands.restore",
     "headroom": "cellwallet.commands.headroom",
     "simulate": "cellwallet.commands.simulate",
     "loadtest": "cellwallet.commands.loadtest",

@@ -245,6 +245,12 @@ class Platform:
             case "let_retired_cell_go":
                 async with self._membership:
                     return await self._let_go(str(request.get("cell")), deletes_data=bool(request.get("delete_data")))
+            case "halt_cell":
+                async with self._membership:
+                    return await self._halt_cell(str(request.get("cell")))
+            case "resume_cell":
+                async with self._membership:
+                    return self._resume_cell(str(request.get("cell")))
             case other:
                 return {"error": f"this platform does not know {other!r}"}
 
@@ -268,6 +274,25 @@ class Platform:
             return {"error": f"{added.id} does not start: {error}"}
         write_stack(self._folder.path, self._stack())
         return {"cell": added.id}
+
+    async def _halt_cell(self, cell: str) -> dict[str, Any]:
+        """Its processes and its database stop, and are not started again until somebody says so."""
+        halted = next((one for one in self._members.cells if one.id == cell), None)
+        if halted is None or not self._is_ready:
+            return {"error": f"{cell} must be a cell of this platform, and the platform ready"}
+        names = [name for name in part_names(self._blueprint, halted) if name in self._supervisor.parts]
+        await self._supervisor.remove(names)
+        self._record_processes()
+        return {"cell": cell}
+
+    def _resume_cell(self, cell: str) -> dict[str, Any]:
+        """Answers before it is ready: a restored cell is not, and looks itself what it may do."""
+        resumed = next((one for one in self._members.cells if one.id == cell), None)
+        if resumed is None:
+            return {"error": f"{cell} is no cell of this platform"}
+        if database_name(resumed) not in self._supervisor.parts:
+            self._supervisor.add(self._blueprint.cell_parts(resumed))
+        return {"cell": cell}
 
     async def _let_go(self, cell: str, *, deletes_data: bool) -> dict[str, Any]:
         """Nobody's word but the control plane's ends a cell: a request only says that now is a good time to ask."""

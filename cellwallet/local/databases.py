@@ -16,6 +16,12 @@ def provision_cell(cluster: Cluster, *, database: str = CELL_DATABASE) -> None:
     cluster.ensure_database(database, owner=CELL_OWNER)
 
 
+def record_promotion(cluster: Cluster, *, database: str = CELL_DATABASE) -> None:
+    """The timeline that a cell's database has now continues what was before: without this it would be closed."""
+    with cluster.superuser(database) as connection:
+        connection.execute("SELECT record_era('promotion')")
+
+
 def provision_control_plane(cluster: Cluster, *, database: str = CONTROL_PLANE) -> None:
     cluster.ensure_role(CONTROL_PLANE)
     cluster.ensure_database(database, owner=CONTROL_PLANE)

@@ -31,5 +31,6 @@ def get(url: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> 
 
 
 async def is_ok(url: str) -> bool:
+    """Whether the process can work, or would: a cell in quarantine waits for people and not for its process."""
     answer = await asyncio.to_thread(get, url)
-    return answer is not None and answer.status == 200
+    return answer is not None and (answer.status == 200 or (answer.status == 503 and b'"quarantined"' in answer.body))

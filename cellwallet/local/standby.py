@@ -39,6 +39,11 @@ FROM pg_stat_replication WHERE application_name = %s ORDER BY state = 'streaming
 """
 
 
+END_OTHERS: LiteralString = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> %s
+"""
+
+
 class StandbyMustFollowError(Exception):
     """The standby did not catch up in time; the message ends with what it logged."""
 
@@ -108,6 +113,36 @@ class Standby(Cluster):
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
             connection.execute(DROP_SLOT, [self.slot])
+
+    def promote(self, record: Callable[[Cluster], object]) -> None:
+        """From now on this is the primary. `record` vouches for its new timeline before any service can connect."""
+        rules = self.data_folder / "pg_hba.conf"
+        usual = rules.read_text()
+        try:
+            rules.write_text(f"local all {SUPERUSER} trust\nlocal all all reject\n")
+            self._apply_rules()
+            with self.superuser() as connection:
+                connection.execute(END_OTHERS, [SUPERUSER])
+                connection.execute("SELECT pg_promote()")
+            record(self)
+        finally:
+            rules.write_text(usual)
+            self._apply_rules()
+
+    def _apply_rules(self) -> None:
+        """A new connection of ours is served by rules that were read before or after: wait until they are read."""
+        with self.superuser() as connection:
+            ((before,),) = connection.execute("SELECT pg_conf_load_time()").fetchall()
+            connection.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + SYNCHRONOUS_TIMEOUT_S
+        while True:
+            with self.superuser() as connection:
+                ((now,),) = connection.execute("SELECT pg_conf_load_time()").fetchall()
+            if now > before:
+                return
+            if time.monotonic() > deadline:
+                raise StandbyMustFollowError(f"{self.name} did not read its rules again\n{self.log_tail()}")
+            time.sleep(POLL_S)
 
     # How it does.
 

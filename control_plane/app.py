@@ -12,6 +12,7 @@ import httpx
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
+from control_plane.api.adjudicating import adjudication_routes
 from control_plane.api.capacity import capacity_routes
 from control_plane.api.cell_orders import cell_order_routes
 from control_plane.api.cells import cell_routes
@@ -73,6 +74,7 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         cell_order_routes,
         rebalance_routes,
         rebuild_routes,
+        adjudication_routes,
         capacity_routes,
         vendor_routes,
         limit_routes,

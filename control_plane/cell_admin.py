@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from contract.fleet import CellUnits, FirstUnits
 from contract.ids import CellId
 from contract.load import CellLoad, IsolatedWallets, Remains
+from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder
 from contract.values import value
 from control_plane.fleet.model import Cell, Instance, Unreachable
 from control_plane.tokens import Tokens, utc_now
@@ -37,7 +38,12 @@ _NO_ANSWER = (
 """What the client raises when it gets none; the latter ones for URLs that are well formed and still no addresses."""
 
 
-Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains)
+ADJUDICATION_TIMEOUT_S = 30.0
+"""Every unit of a cell is judged in one transaction."""
+OPENING_TIMEOUT_S = 1_800.0
+"""A cell audits itself in full before it opens: some hundred thousand entries a second."""
+
+Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains, Adjudication, Opened)
 """What a cell tells of itself; each names the cell."""
 
 
@@ -73,17 +79,36 @@ class CellAdmin:
         body = FirstUnits(runs=tuple(runs)).model_dump(mode="json")
         return await self._ask(cell, "PUT", "/admin/units/first", CellUnits, body=body)
 
+    async def adjudicate(self, cell: Cell, evidence: Evidence) -> Adjudication | RefusedByCell | Unreachable:
+        """The same again changes nothing."""
+        body = evidence.model_dump(mode="json")
+        path = "/admin/quarantine/adjudicate"
+        return await self._ask(cell, "POST", path, Adjudication, body=body, patience_s=ADJUDICATION_TIMEOUT_S)
+
+    async def open_again(self, cell: Cell, order: OpenOrder) -> Opened | RefusedByCell | Unreachable:
+        body = order.model_dump(mode="json")
+        path = "/admin/quarantine/open"
+        return await self._ask(cell, "POST", path, Opened, body=body, patience_s=OPENING_TIMEOUT_S)
+
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _ask(
-        self, cell: Cell, method: str, path: str, told: type[Told], *, body: dict[str, Any] | None = None
+        self,
+        cell: Cell,
+        method: str,
+        path: str,
+        told: type[Told],
+        *,
+        body: dict[str, Any] | None = None,
+        patience_s: float | None = None,
     ) -> Told | RefusedByCell | Unreachable:
+        """`patience_s`: for what takes long; without it a cell answers at once or is taken for gone."""
         answer: Told | RefusedByCell | Unreachable = Unreachable(detail="it has no known instance")
         with suppress(TimeoutError):
-            async with asyncio.timeout(CELL_TIMEOUT_S):
+            async with asyncio.timeout(patience_s or CELL_TIMEOUT_S):
                 for instance in _last_seen_first(cell):
-                    answer = await self._ask_one(instance, cell.id, method, path, told, body)
+                    answer = await self._ask_one(instance, cell.id, method, path, told, body, patience_s)
                     if not isinstance(answer, Unreachable):
                         break
         return answer
@@ -96,11 +121,13 @@ class CellAdmin:
         path: str,
         told: type[Told],
         body: dict[str, Any] | None,
+        patience_s: float | None,
     ) -> Told | RefusedByCell | Unreachable:
         url = instance.admin_url.rstrip("/") + path
         headers = {"Authorization": f"Bearer {self._tokens.machine_token(utc_now())}"}
+        timeout = httpx.Timeout(TIMEOUT_S, read=patience_s or TIMEOUT_S)
         try:
-            async with self._client.stream(method, url, json=body, headers=headers) as response:
+            async with self._client.stream(method, url, json=body, headers=headers, timeout=timeout) as response:
                 content = await _bounded(response)
         except _NO_ANSWER as error:
             return Unreachable(detail=f"{instance.admin_url}: {type(error).__name__}")

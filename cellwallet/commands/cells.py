@@ -1,7 +1,7 @@
 """`cellwallet cells`: what each cell has; cells that come, are filled, drained and retired."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +20,10 @@ Name = Annotated[str, typer.Argument(help="Id of the cell, such as cell-2.", met
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the units; what was ordered goes on.")]
 MOVES_ASKED, MOVES_TOLD = 50, 2
 """Of the open moves: a line has room for so many."""
+ADJUDICATION_TIMEOUT_S = 60.0
+OPENING_TIMEOUT_S = 1_900.0
+"""The cell audits itself in full."""
+UNITS_SHOWN_MAX = 50
 MOVE_REASONS = ("must_have_room", "must_rest", "must_answer", "must_be_reachable", "must_be_orderable", "be_active")
 """Ends of reasons that an operator who waits wants to see."""
 
@@ -113,6 +117,57 @@ def retire(
     out().print(f"{cell} is retired and its processes are stopped", highlight=False)
     fate = f"its data stays in {answer['data']}" if answer["data"] else "its data is deleted"
     out().print(f"{fate}; its id is not used again", highlight=False, markup=False)
+
+
+@app.command()
+def adjudicate(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Hold a restored cell against the directory and all other cells: what it gave away becomes theirs. Repeatable."""
+    told = Operator(data, timeout_s=ADJUDICATION_TIMEOUT_S).post(f"/v1/cells/{cell}/adjudicate")
+    if as_json:
+        print_json(told)
+        return
+    _tell_of_units(told["units"])
+    out().print(f"{cell} keeps {told['kept']:,} units", highlight=False)
+    verdicts = {one["verdict"] for one in told["units"]}
+    if "contradicted" in verdicts:
+        out().print("it cannot be opened as long as units contradict one another", highlight=False)
+    elif "missing" in verdicts:
+        hint = f"cellwallet cells open {cell} --without-missing"
+        out().print(f"missing units are not in the backup; to go on without them: {hint}", highlight=False)
+    else:
+        out().print(f"next: cellwallet cells open {cell}", highlight=False)
+
+
+@app.command(name="open")
+def open_again(
+    *,
+    cell: Name,
+    without_missing: Annotated[
+        bool, typer.Option("--without-missing", help="Although units came since that the backup does not have.")
+    ] = False,
+    data: DataOption = DATA_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Let a restored cell serve again: it is adjudicated once more and audited in full first."""
+    operator = Operator(data, timeout_s=OPENING_TIMEOUT_S)
+    with err().status(f"{cell} is adjudicated and audits itself"):
+        opened = operator.post(f"/v1/cells/{cell}/open", {"without_missing": without_missing})
+    if as_json:
+        print_json(opened)
+        return
+    checked = ", ".join(f"{count:,} {what}" for what, count in sorted(opened["audited"].items()))
+    out().print(f"{cell} is open and has {opened['kept']:,} units; audited: {checked}", highlight=False)
+
+
+def _tell_of_units(units: Sequence[Mapping[str, Any]]) -> None:
+    if not units:
+        return
+    table = Table("unit", "verdict", "cell", "epoch", "detail")
+    for one in units[:UNITS_SHOWN_MAX]:
+        table.add_row(str(one["unit"]), one["verdict"], one["cell"] or "-", str(one["epoch"] or "-"), one["detail"])
+    print_table(table)
+    if len(units) > UNITS_SHOWN_MAX:
+        out().print(f"and {len(units) - UNITS_SHOWN_MAX:,} more; --json tells all", highlight=False)
 
 
 def _ask_twice(cell: str, folder: DataFolder) -> None:

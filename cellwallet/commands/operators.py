@@ -26,7 +26,8 @@ GONE_MAX_S = 120.0
 class Operator:
     """The control plane of the platform in a data folder, with the operator's token."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         try:
             stack = read_stack(data)
         except StackMustExistError as error:
@@ -51,7 +52,7 @@ class Operator:
     def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         """Over a connection of its own: whoever watches may have been away for long."""
         return httpx.request(
-            method, f"{self._url}{path}", json=body, headers=self._headers, timeout=TIMEOUT_S, trust_env=False
+            method, f"{self._url}{path}", json=body, headers=self._headers, timeout=self._timeout_s, trust_env=False
         )
 
     def _told(self, method: str, path: str, body: dict[str, Any] | None) -> Any:

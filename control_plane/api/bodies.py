@@ -289,6 +289,13 @@ class RebuildBody(BaseModel):
     """More than a twentieth of the recorded units may change their cell."""
 
 
+class OpenBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    without_missing: bool = False
+    """Open although units that came here since are missing: nobody serves their wallets until they come back."""
+
+
 class RebuildAnswer(BaseModel):
     units: int
     changed: int

@@ -25,6 +25,9 @@ class PlatformReason(StrEnum):
     CELL_MUST_NOT_HAVE_CHANGED = "cell_must_not_have_changed"
     MOVES_MUST_HAVE_ENDED = "moves_must_have_ended"
     CLAIMS_MUST_AGREE = "claims_must_agree"
+    CELL_MUST_BE_QUARANTINED = "cell_must_be_quarantined"
+    UNITS_MUST_NOT_BE_MISSING = "units_must_not_be_missing"
+    LEDGER_MUST_BE_WHOLE = "ledger_must_be_whole"
     CHANGE_MUST_BE_ALLOWED = "change_must_be_allowed"
     DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
     CONFIGURATION_MUST_BE_PUBLISHED = "configuration_must_be_published"
@@ -70,6 +73,13 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     PlatformReason.MOVES_MUST_HAVE_ENDED: Meaning(status=409, retry="never", title="All moves must have ended"),
     PlatformReason.CLAIMS_MUST_AGREE: Meaning(
         status=409, retry="never", title="Every slot must have exactly one owner"
+    ),
+    PlatformReason.CELL_MUST_BE_QUARANTINED: Meaning(status=409, retry="never", title="The cell must be quarantined"),
+    PlatformReason.UNITS_MUST_NOT_BE_MISSING: Meaning(
+        status=409, retry="never", title="Units that came to the cell must not be missing in it"
+    ),
+    PlatformReason.LEDGER_MUST_BE_WHOLE: Meaning(
+        status=409, retry="never", title="The ledger of the cell must be whole"
     ),
     PlatformReason.CHANGE_MUST_BE_ALLOWED: Meaning(
         status=409, retry="never", title="A change of so many units must be allowed explicitly"

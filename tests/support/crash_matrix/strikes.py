@@ -6,7 +6,7 @@ Each strike returns the move and the instant of the blow; how it went on from th
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import psycopg
 from crash_matrix.crash_file import CrashFile
@@ -20,6 +20,8 @@ from contract.values import value
 
 COMES_BY_S = 60.0
 """Bounds the waiting for somebody to come by a point; a busy machine may take a while."""
+CLEANED_S = 200.0
+"""A mover looks every minute for what is to be deleted, a cell's own duty every half."""
 WRITTEN_MIN = 2
 """Commands that are decided in the unit between a fence and a grant that comes too late."""
 NOW = "0.0"
@@ -28,6 +30,7 @@ LEFT = """
 SELECT (SELECT count(*) FROM wallets WHERE unit = %(unit)s)
      + (SELECT count(*) FROM cleanups WHERE unit = %(unit)s)
 """
+RETAINED = "SELECT count(*) FROM wallets JOIN unit_state USING (unit) WHERE state = 'moved'"
 STATE = "SELECT state FROM unit_state WHERE unit = %s"
 
 
@@ -207,30 +210,34 @@ async def _without_standby(scene: Scene) -> Struck:
 
 async def _clean(scene: Scene, victim: Part) -> Struck:
     """A whole move first; then a mover that keeps nothing, and a death while the source deletes. Over when all is gone:
-    deleted on by that mover's next round or by the cell's own duty.
+    deleted on by that mover's next round or by the cell's own duty. What earlier moves have left is deleted before, so
+    that it is this unit that somebody is about when he dies.
     """
+    databases = scene.fleet.platform.databases
+    with scene.fleet.another_mover(CONTROL_PLANE_MOVE_RETENTION_H=NOW):
+        await _until(scene, lambda: not _retained(databases), "rows of earlier moves are left", deadline_s=CLEANED_S)
     move = await scene.operator.ended(await scene.order())
     if move["state"] != "done":
         raise CaseFailedError(f"the move before is {move['state']}")
     cells = scene.fleet.of_cells
     cells.arm("move.cleaned hold")
     with scene.fleet.another_mover(CONTROL_PLANE_MOVE_RETENTION_H=NOW) as mover_pid:
-        await _until(scene, lambda: cells.held_pid() is not None, "nobody came by move.cleaned")
+        await _until(scene, lambda: cells.held_pid() is not None, "nobody came by move.cleaned", deadline_s=CLEANED_S)
         at_s = time.monotonic()
         if victim is Part.MOVER:
             os.kill(mover_pid, signal.SIGKILL)
         else:
             scene.kill(victim)
         cells.release()
-        await _until(scene, lambda: not _left(scene), "rows of the unit are left in the source")
+        await _until(scene, lambda: not _left(scene), "rows of the unit are left in the source", deadline_s=CLEANED_S)
     return Struck(move_id=move["move_id"], at_s=at_s)
 
 
-async def _until(scene: Scene, holds: Callable[[], bool], complaint: str) -> None:
+async def _until(scene: Scene, holds: Callable[[], bool], complaint: str, *, deadline_s: float = COMES_BY_S) -> None:
     async def does() -> bool:
         return holds()
 
-    if not await wait_until(does, deadline_s=COMES_BY_S):
+    if not await wait_until(does, deadline_s=deadline_s):
         raise CaseFailedError(complaint)
 
 
@@ -242,6 +249,14 @@ def _state(scene: Scene, cell: str) -> str | None:
     with psycopg.connect(scene.fleet.platform.databases[cell]) as connection:
         rows = connection.execute(STATE, (scene.unit,)).fetchall()
     return rows[0][0] if rows else None
+
+
+def _retained(databases: Mapping[str, str]) -> int:
+    retained = 0
+    for url in databases.values():
+        with psycopg.connect(url) as connection:
+            retained += sum(row[0] for row in connection.execute(RETAINED))
+    return retained
 
 
 def _left(scene: Scene) -> int:

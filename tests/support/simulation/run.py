@@ -108,6 +108,7 @@ class _Life:
         await asyncio.sleep(0.5)
         for task in working:
             task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)  # what they were about to hear belongs to the history
         await self._heal()
         await self._ask_all_again()
         self._watch.findings += final_findings(fleet)

@@ -92,8 +92,10 @@ class DatabaseWatch:
         await self._connection.close()
 
     async def _look(self, connection: AsyncConnection[Any]) -> Found:
+        # As it was before the question: who counts on meanwhile must not accuse the answer of being old.
+        seen = self._seen
         found = await found_now(connection)
-        suspected = suspicion(found, self._seen)
+        suspected = suspicion(found, seen)
         if suspected is not None and not found.is_quarantined:
             await begin(connection, suspected)
             log.error(

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     saga_period_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
     """How often unfinished transfers and groups are looked at (ms). Twice a second: an idle look is one index probe."""
     crash_file: Path | None = None
-    """For tests: a file that may name a point where this process shall die or wait (cell/crash_points.py). None = never."""
+    """For tests: a file that may name a point where this process dies or waits (cell/crash_points.py). None = never."""
 
     # Whom it trusts
     control_plane_url: str = ""

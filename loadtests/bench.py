@@ -17,7 +17,6 @@ from cellwallet.local.binaries import PostgresMustBeInstalledError
 from cellwallet.local.postgres import PostgresMustStartError
 from cellwallet.local.standby import StandbyMustFollowError
 from cellwallet.plots import PlotsMustBeInstalledError
-from loadtests.benchmarks.starts import PlatformMustRunError
 from loadtests.calm import NOISE_MAX_CORES, busy_cores
 from loadtests.cell_under_test import CellMustStartError
 from loadtests.generator import SendersMustReturnError
@@ -27,6 +26,7 @@ from loadtests.guests import GuestMustSettleError
 from loadtests.machine import ROOT
 from loadtests.peers import PgbenchMustRunError
 from loadtests.pictures import draw_pictures
+from loadtests.platform_under_test import MoveMustEndError, PlatformMustRunError
 from loadtests.router_under_test import RouterMustStartError
 from loadtests.run import TARGETS, Plan, run
 from loadtests.scale import FULL, QUICK, shrunk
@@ -52,6 +52,7 @@ _FAILURES = (
     SendersMustReturnError,
     RouterMustStartError,
     PlatformMustRunError,
+    MoveMustEndError,
     StandbyMustFollowError,
     GuestMustSettleError,
     DiskMustHaveRoomError,

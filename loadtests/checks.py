@@ -14,6 +14,7 @@ import psycopg
 from cellwallet.local.databases import CELL_DATABASE
 from cellwallet.local.standby import Standby
 from contract.chain import ZERO_HASH, CanonicalEntry, entry_hash
+from contract.values import value
 from loadtests.figures import Check
 from loadtests.load import Tally
 
@@ -54,6 +55,20 @@ WHERE e.wallet_id = %s ORDER BY e.posted_at DESC, e.seq DESC LIMIT %s
 """
 
 
+@value
+class Posted:
+    """What a ledger, or all that a fleet has, holds of one vendor's commands."""
+
+    recorded: int
+    """Outcomes, refusals included."""
+    accepted: int
+    delta: int
+    """Sum of the outcomes."""
+    entered: int
+    entered_delta: int
+    """Sum of the entries."""
+
+
 def check_conservation(database_url: str) -> Check:
     """Wallets and system accounts add up to nothing, in one snapshot."""
     with psycopg.connect(database_url) as connection:
@@ -68,13 +83,20 @@ def check_postings(database_url: str, *, vendor: str, tally: Tally) -> tuple[Che
     with psycopg.connect(database_url) as connection:
         recorded, accepted, delta = connection.execute(RECORDED, [vendor]).fetchone() or (0, 0, 0)
         entered, entered_delta = connection.execute(ENTERED, [vendor]).fetchone() or (0, 0)
+    ledger = Posted(recorded=recorded, accepted=accepted, delta=delta, entered=entered, entered_delta=entered_delta)
+    return compared_with(ledger, tally)
+
+
+def compared_with(ledger: Posted, tally: Tally) -> tuple[Check, ...]:
+    """What one vendor's senders saw, and what of it there is."""
+    recorded, delta, entered, entered_delta = ledger.recorded, ledger.delta, ledger.entered, ledger.entered_delta
     unknown = tally.unanswered + tally.unexpected
     is_exact = unknown == 0
     return (
         Check(
             name="acknowledged is in the ledger",
             has_passed=tally.acknowledged <= recorded <= tally.acknowledged + unknown
-            and (not is_exact or accepted == tally.accepted),
+            and (not is_exact or ledger.accepted == tally.accepted),
             detail=f"{tally.acknowledged} acknowledged, {unknown} unknown, {recorded} recorded",
         ),
         Check(

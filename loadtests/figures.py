@@ -53,6 +53,10 @@ class Figure:
         return statistics.median(one.value for one in self.rounds)
 
     @property
+    def highest(self) -> float:
+        return max(one.value for one in self.rounds)
+
+    @property
     def is_valid(self) -> bool:
         return bool(self.rounds) and all(check.has_passed for one in self.rounds for check in one.checks)
 

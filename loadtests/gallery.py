@@ -12,21 +12,24 @@ from loadtests.targets import GOALS
 
 OTHER = "other"
 """The picture of figures that belong to no judged target."""
+CUTOVERS = "P8-cutovers"
+"""The picture of latency around moves; of a run that made some. It has no figures, but series."""
 
 
 def gallery(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The pictures of a document: a target (or `OTHER`) and its figures, in the document's order."""
+    """The pictures of a document: a target (or `OTHER`, or `CUTOVERS`) and its figures, in the document's order."""
     figures = document["figures"]
     named = {target: _named(target) & set(figures) for target in document["targets"]}
     shown: dict[str, set[str]] = {target: set(names) for target, names in named.items()}
     for figure in figures:
         if not any(figure in names for names in named.values()):
             shown.setdefault(_nearest(figure, named), set()).add(figure)
-    return {
+    found = {
         picture: tuple(figure for figure in figures if figure in shown[picture])
         for picture in (*document["targets"], OTHER)
         if picture in shown
     }
+    return found | ({CUTOVERS: ()} if document.get("cutovers") else {})
 
 
 def share_of_goal(part: Mapping[str, Any]) -> float:
@@ -34,6 +37,8 @@ def share_of_goal(part: Mapping[str, Any]) -> float:
     measured, target = float(part["value"]), float(part["target"])
     if part["sense"] == "at_least":
         return measured / target if target else math.inf
+    if not target:
+        return 1.0 if not measured else 0.0
     return target / measured if measured > 0 else 0.0
 
 

@@ -7,7 +7,7 @@ constant rate of arrivals, whatever the answers do; latency counts from the inte
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from contract.values import value
 from loadtests.histogram import Histogram, merged
@@ -98,6 +98,19 @@ class Load:
     targets: tuple[Target, ...]
     asks: Postings | Openings | Reads | Bulks
     pace: Pace
+    is_traced: bool = False
+    """Whether every answer is kept with its instant: for rates of some hundred per second."""
+
+
+class Seen(NamedTuple):
+    """An answer as its sender saw it."""
+
+    intended_at_s: float
+    """By `time.monotonic`."""
+    latency_ms: float
+    """From the intended instant."""
+    is_error: bool
+    """Neither an acceptance nor a true replay, or no answer at all."""
 
 
 @value
@@ -132,6 +145,8 @@ class Tally:
     samples: tuple[str, ...] = field(default=())
     turned_away: Histogram = field(default_factory=Histogram)
     """Latencies of what was answered 429 within the measured time."""
+    trace: tuple[Seen, ...] = ()
+    """Of a traced load, in the order of the answers."""
 
     @property
     def acknowledged(self) -> int:
@@ -176,4 +191,5 @@ def together(tallies: Iterable[Tally]) -> Tally:
         cpu_s=sum(part.cpu_s for part in parts),
         turned_away=merged(part.turned_away for part in parts),
         samples=tuple(sample for part in parts for sample in part.samples)[:SAMPLES_MAX],
+        trace=tuple(seen for part in parts for seen in part.trace),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cellwallet.plots import BAD, GOOD, NEUTRAL, OTHERS, OURS, WARM, blank, save
-from loadtests.gallery import gallery, share_of_goal
+from loadtests.cutover_pictures import draw_cutovers
+from loadtests.gallery import CUTOVERS, gallery, share_of_goal
 from loadtests.peers import PEERS
 from loadtests.targets import P99_MS_MAX
 
@@ -30,7 +31,11 @@ def draw_pictures(document: Document, folder: Path, *, is_small: bool = False) -
     shown = gallery(document)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{name}.png" for name in shown}
+    if CUTOVERS in shown:
+        draw_cutovers(document["cutovers"], files[CUTOVERS], is_quick=document["quick"], is_small=is_small)
     for name, figures in shown.items():
+        if name == CUTOVERS:
+            continue
         _draw(
             document, name, {figure: document["figures"][figure] for figure in figures}, files[name], is_small=is_small
         )

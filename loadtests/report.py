@@ -16,7 +16,7 @@ from cellwallet.plots import PlotsMustBeInstalledError
 from loadtests.agreement import DIFFERENCE_MAX, RunsMustCompareError, compared, only_in_one
 from loadtests.bench import OUT
 from loadtests.figures import FORM
-from loadtests.gallery import OTHER, gallery, share_of_goal
+from loadtests.gallery import CUTOVERS, OTHER, gallery, share_of_goal
 from loadtests.machine import ROOT
 from loadtests.pictures import draw_pictures
 
@@ -48,6 +48,11 @@ METHOD = """## What was measured, and how
   half load is half of what just went through. **Overload** offers three times what a process is held to, which is a
   quarter of its peak, because the load comes from the same machine. **Memory** is resident, of the largest API process
   and of a router with a full map, after a tenth of the time and at the end.
+- **Moves**: a slot, one hot wallet alone and a slot with a long past go there and back between the two cells of a new
+  `cellwallet up`, under an open load through its router. *Pause* is the mover's record, from the order of the fence
+  until the target served; *longest wait* is the slowest of all requests around that cut-over, as its vendor saw it.
+  An answer that is neither success nor replay is an error. Afterwards each acknowledged command is in the ledger of
+  the unit's owner exactly once, and the fleet is audited in full.
 - **Rounds** alternate over all figures; a figure is the median of its rounds.
 - **Checks** after every run of postings: Σ wallets + Σ accounts = 0; what was acknowledged is in the ledger exactly
   once; sums are as answered; duplicates had no effect; chains hash as the contract says; at the end every log is
@@ -164,12 +169,13 @@ def _targets(document: dict[str, Any]) -> str:
     return f"## Targets\n\n{_table(columns, rows)}\n{absent}".rstrip("\n") + "\n"
 
 
+CAPTIONS = {OTHER: "Figures of no target", CUTOVERS: "Latency around the cut-over of a typical move"}
+
+
 def _pictures(document: dict[str, Any]) -> str:
     """What was measured for each target, the cell next to its peers."""
     told = "Bars are medians, points are rounds; blue is ours, violet a peer.\n\n"
-    pictures = "\n".join(
-        f"![{'Figures of no target' if name == OTHER else name}]({PICTURES}/{name}.png)\n" for name in gallery(document)
-    )
+    pictures = "\n".join(f"![{CAPTIONS.get(name, name)}]({PICTURES}/{name}.png)\n" for name in gallery(document))
     return f"## In pictures\n\n{told}{pictures}" if pictures else ""
 
 

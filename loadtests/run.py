@@ -18,6 +18,7 @@ from contract.values import value
 from loadtests.benchmarks.bulks import measure_bulk, why_absent
 from loadtests.benchmarks.growth import Growths, small_and_grown
 from loadtests.benchmarks.memory import Memory
+from loadtests.benchmarks.moves import Moves
 from loadtests.benchmarks.overload import Overload
 from loadtests.benchmarks.reads import Histories
 from loadtests.benchmarks.routers import Routers
@@ -36,7 +37,7 @@ from loadtests.scale import Scale
 from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
 
-TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P9", "P10", "P11")
+TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
 """Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
 settings."""
@@ -75,6 +76,7 @@ class Programme:
     guests: list[Guest]
     absent: list[str]
     """What is not measured, and why."""
+    moves: Moves | None = None
 
 
 def run(plan: Plan, watch: Watch) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         "figures": document_of_figures(figures.values()),
         "ratios": ratios(figures),
         "targets": judge(figures, is_sound=is_sound),
+        "cutovers": programme.moves.cutovers if programme.moves else {},
         "absent": programme.absent,
         "checks": [{"name": one.name, "passed": one.has_passed, "detail": one.detail} for one in audits],
         "passed": is_sound and all(figure.is_valid for figure in figures.values()),
@@ -167,21 +170,28 @@ def _prepare(
         pair = ending.enter_context(with_standby(stage, folder / "with-standby", settings=CLUSTER, lanes=plan.lanes))
         guests.append(pair.guest)
         found += pair.measurements()
+    moves = Moves(stage, folder / "moving", told=watch.begin) if "P8" in plan.targets else None
+    found += moves.measurements() if moves else []
     if "P9" in plan.targets:
         found += Overload(stage).measurements()
     if "P10" in plan.targets:
         found += Memory(stage, folder / "watched").measurements()
     if "P5" in plan.targets:
-        watch.begin(f"posting a history of {plan.scale.history} entries")
-        histories = Histories(stage)
-        histories.make()
-        facts |= histories.describe()
-        found += histories.measurements()
+        found += _histories(stage, facts, watch).measurements()
     if "P11" in plan.targets:
         found += Starts(stage, folder / "platform").measurements()
     watch.begin("settling")
     stage.settle()
-    return Programme(measurements=list({one.id: one for one in found}.values()), guests=guests, absent=absent)
+    once = list({one.id: one for one in found}.values())
+    return Programme(measurements=once, guests=guests, absent=absent, moves=moves)
+
+
+def _histories(stage: Stage, facts: dict[str, Any], watch: Watch) -> Histories:
+    watch.begin(f"posting a history of {stage.scale.history} entries")
+    histories = Histories(stage)
+    histories.make()
+    facts |= histories.describe()
+    return histories
 
 
 def _grown(stage: Stage, plan: Plan, folder: Path, watch: Watch, ending: ExitStack) -> Growths:

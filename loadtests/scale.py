@@ -6,6 +6,29 @@ from contract.values import value
 
 
 @value
+class MoveScale:
+    """Of the moves under load."""
+
+    wallets: int = 600
+    """Of the slot that is moved."""
+    slot_per_s: float = 600
+    hot_per_s: float = 500
+    moves_each: int = 20
+    """Of the slot and of the hot wallet in a round, there and back in turn."""
+    long_wallets: int = 20
+    long_entries: int = 1_000_000
+    long_per_s: float = 100
+    long_moves: int = 4
+    neighbours: int = 1_000
+    """Wallets of both cells that do not move."""
+    neighbours_per_s: float = 200
+    still_s: float = 10
+    """Before the first move."""
+    rest_s: float = 1
+    """After each move."""
+
+
+@value
 class Scale:
     wallets: int
     rounds: int
@@ -26,6 +49,7 @@ class Scale:
     """Of each wallet of the cell with a long past."""
     grown_warm_s: float
     """How long the large and the small cell are posted to before each measurement of them."""
+    moves: MoveScale = MoveScale()
     memory_s: float = 600.0
     """How long memory is watched under load."""
     concurrency: int = 128
@@ -63,6 +87,20 @@ QUICK = Scale(
     grown_entries_each=10,
     grown_warm_s=1,
     memory_s=6,
+    moves=MoveScale(
+        wallets=50,
+        slot_per_s=100,
+        hot_per_s=100,
+        moves_each=2,
+        long_wallets=10,
+        long_entries=5_000,
+        long_per_s=50,
+        long_moves=2,
+        neighbours=100,
+        neighbours_per_s=50,
+        still_s=1.5,
+        rest_s=0.5,
+    ),
 )
 
 
@@ -83,11 +121,16 @@ def shrunk(
             confirm_s=seconds,
             memory_s=min(scale.memory_s, 4 * seconds),
             grown_warm_s=min(scale.grown_warm_s, seconds),
+            moves=replace(scale.moves, still_s=min(scale.moves.still_s, seconds)),
         )
+    moves = replace(scale.moves, long_entries=min(scale.moves.long_entries, history or scale.moves.long_entries))
+    if wallets:
+        moves = replace(moves, wallets=min(moves.wallets, wallets), neighbours=min(moves.neighbours, wallets))
     return replace(
         scale,
         wallets=wallets or scale.wallets,
         grown_wallets=min(scale.grown_wallets, GROWN_TIMES * wallets) if wallets else scale.grown_wallets,
         rounds=rounds or scale.rounds,
         history=history or scale.history,
+        moves=moves,
     )

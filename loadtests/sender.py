@@ -10,12 +10,13 @@ import select
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 
 from loadtests.answers import AnswerMustBeHttpError, end_of, is_replay_of, status_of
 from loadtests.arrivals import Arrivals
 from loadtests.histogram import Histogram
-from loadtests.load import LATE_MS, SAMPLES_MAX, Load, Postings, Tally, Target
+from loadtests.load import LATE_MS, SAMPLES_MAX, Load, Postings, Seen, Tally, Target
 from loadtests.payloads import Payload, payloads
 
 RECEIVE_BYTES: Final = 65_536
@@ -54,7 +55,9 @@ class _Connection:
 class Sender:
     """`share` of `shares` senders of one load. Instants are those of `time.monotonic`, alike in all processes."""
 
-    def __init__(self, load: Load, *, share: int, shares: int) -> None:
+    def __init__(self, load: Load, *, share: int, shares: int, is_over: Callable[[], bool] = lambda: False) -> None:
+        """`is_over` ends an open loop before its time; what was sent is waited for."""
+        self._is_over = is_over
         self._targets = load.targets
         self._pace = load.pace
         self._share, self._shares = share, shares
@@ -73,7 +76,7 @@ class Sender:
         self._is_exhausted = False
         self._measured_from_s = 0.0
         self._ends_at_s = 0.0
-        self._tally = _Counts()
+        self._tally = _Counts(is_traced=load.is_traced)
         self._connect_ahead()
 
     def run(self, starts_at_s: float) -> Tally:
@@ -114,7 +117,9 @@ class Sender:
         number = 0
         while True:
             now_s = time.monotonic()
-            due = arrivals.due(now_s - starts_at_s)
+            if number < total and self._is_over():
+                total, self._ends_at_s = number, now_s
+            due = min(arrivals.due(now_s - starts_at_s), total)
             while number < due:
                 payload, original = self._next()
                 place = payload[0]
@@ -239,7 +244,8 @@ class Sender:
         is_measured = self._measured_from_s <= intended_at_s and (
             self._pace.rate_per_s is not None or now_s <= self._ends_at_s
         )
-        self._tally.answered(status, answer, payload, original)
+        is_error = self._tally.answered(status, answer, payload, original)
+        self._tally.trace(intended_at_s, now_s, is_error=is_error)
         if is_measured and status in _EXPECTED:
             self._tally.latencies.record(int((now_s - intended_at_s) * 1e6))
         elif is_measured and status == 429:
@@ -261,12 +267,15 @@ class Sender:
         self._open[connection.place] -= 1
         self._in_flight -= 1
         self._tally.lost(error)
+        self._tally.trace(connection.intended_at_s, time.monotonic(), is_error=True)
 
 
 class _Counts:
     """The tally while it grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_traced: bool) -> None:
+        self._is_traced = is_traced
+        self._trace: list[Seen] = []
         self.latencies = Histogram()
         self.turned_away = Histogram()
         self.dropped = 0
@@ -282,22 +291,30 @@ class _Counts:
         if lag_s * 1_000 > LATE_MS:
             self._late += 1
 
-    def answered(self, status: int, answer: bytes, payload: Payload, original: bytes | None) -> None:
+    def answered(self, status: int, answer: bytes, payload: Payload, original: bytes | None) -> bool:
+        """Whether it is an error to whom it was sent: neither an acceptance nor a true replay."""
         self._statuses[status] += 1
         if status not in _EXPECTED:
             self._unexpected += 1
             self._sample(answer.decode("latin-1"))
-        elif original is not None:
+            return True
+        if original is not None:
             if is_replay_of(answer, original):
                 self._replayed += 1
-            else:
-                self._replays_wrong += 1
-                self._sample(answer.decode("latin-1"))
-        elif status == 422:
+                return False
+            self._replays_wrong += 1
+            self._sample(answer.decode("latin-1"))
+            return True
+        if status == 422:
             self._refused += 1
-        else:
-            self._accepted += 1
-            self._delta += payload[2]
+            return True
+        self._accepted += 1
+        self._delta += payload[2]
+        return False
+
+    def trace(self, intended_at_s: float, now_s: float, *, is_error: bool) -> None:
+        if self._is_traced:
+            self._trace.append(Seen(intended_at_s, (now_s - intended_at_s) * 1_000, is_error))
 
     def lost(self, error: Exception) -> None:
         self._lost += 1
@@ -322,6 +339,7 @@ class _Counts:
             cpu_s=cpu_s,
             samples=tuple(self._samples),
             turned_away=self.turned_away,
+            trace=tuple(self._trace),
         )
 
     def _sample(self, text: str) -> None:

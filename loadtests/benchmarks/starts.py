@@ -17,14 +17,11 @@ from cellwallet.local.ports import HOST
 from cellwallet.local.programs import quiet_environment
 from cellwallet.local.stack import read_stack
 from loadtests.figures import Check, Round
+from loadtests.platform_under_test import PlatformMustRunError
 from loadtests.stage import Measurement, Stage
 from loadtests.usage import machine_busy_s, memory_mb
 
 COMMAND_TIMEOUT_S = 300.0
-
-
-class PlatformMustRunError(Exception):
-    """`cellwallet up` or `down` failed."""
 
 
 class Starts:

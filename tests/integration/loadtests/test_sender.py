@@ -1,9 +1,10 @@
 """A sender against a peer that misbehaves: nothing that went wrong may be missing from the tally."""
 
+import itertools
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from loadtests.histogram import bucket_of
@@ -60,10 +61,11 @@ def running(peer: Peer) -> Iterator[Peer]:
         thread.join()
 
 
-def send(peer: Peer, pace: Pace) -> Tally:
+def send(peer: Peer, pace: Pace, *, is_traced: bool = False, is_over: Callable[[], bool] = lambda: False) -> Tally:
     target = Target(port=peer.server_address[1])
     asks = Reads(paths=["/"], wallets=["wallet"], token="token")
-    sender = Sender(Load(targets=(target,), asks=asks, pace=pace), share=0, shares=1)
+    load = Load(targets=(target,), asks=asks, pace=pace, is_traced=is_traced)
+    sender = Sender(load, share=0, shares=1, is_over=is_over)
     starts_at_s = time.monotonic()
     peer.opens_at_s = starts_at_s + peer.closed_s
     return sender.run(starts_at_s)
@@ -114,3 +116,27 @@ def test_a_peer_that_never_answers_does_not_hold_the_sender() -> None:
         finally:
             peer.is_open.set()
     assert (tally.measured, tally.unanswered) == (0, 10)
+
+
+def test_an_open_loop_ends_early_when_it_is_told_to_and_waits_for_its_answers() -> None:
+    """Of an hour of requests, some; all that were sent are answered, though nobody answers at first."""
+    looks = itertools.count()
+    with running(Peer(closed_s=0.3)) as peer:
+        tally = send(peer, Pace(duration_s=3_600, rate_per_s=200), is_over=lambda: next(looks) >= 20)
+    assert 0 < tally.measured < 1_000
+    assert (tally.measured, tally.unanswered, tally.dropped) == (peer.asked, 0, 0)
+    assert tally.elapsed_s < 60
+
+
+def test_a_traced_load_keeps_each_answer_with_its_instant_and_what_had_none_as_an_error() -> None:
+    with running(Peer(hangs_up_every=10)) as peer:
+        tally = send(peer, Pace(duration_s=0.5, rate_per_s=200), is_traced=True)
+    instants = sorted(seen.intended_at_s for seen in tally.trace)
+    assert [round((after - before) * 1_000) for before, after in itertools.pairwise(instants)] == [5] * 99
+    assert sum(seen.is_error for seen in tally.trace) == tally.unanswered == 10
+    assert max(seen.latency_ms for seen in tally.trace if not seen.is_error) >= tally.latencies.max_us / 1_000
+
+
+def test_a_load_that_is_not_traced_keeps_nothing() -> None:
+    with running(Peer()) as peer:
+        assert send(peer, Pace(duration_s=0.1, rate_per_s=100)).trace == ()

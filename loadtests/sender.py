@@ -26,6 +26,8 @@ AHEAD: Final = 64
 """Connections per target that an open loop begins with."""
 BACKLOG_S: Final = 1.0
 """Open loop: requests that wait for a connection at most, as seconds of arrivals; more are dropped and counted."""
+IDLE_MAX_S: Final = 2.0
+"""A connection that rested for longer is not used again, for its peer may be closing it: as the pools of clients do."""
 _EXPECTED: Final = {200, 201, 422}
 
 
@@ -36,7 +38,10 @@ class TargetMustBeLocalError(Exception):
 class _Connection:
     """One request at a time. `original` is set on a duplicate, `is_kept` on a request that will be sent again."""
 
-    __slots__ = ("intended_at_s", "is_kept", "original", "partial", "payload", "place", "socket")
+    __slots__ = (
+        *("idle_since_s", "intended_at_s", "is_busy", "is_kept"),
+        *("original", "partial", "payload", "place", "socket"),
+    )
 
     def __init__(self, place: int, target: Target) -> None:
         if target.host != LOOPBACK:
@@ -48,6 +53,8 @@ class _Connection:
         self.partial = b""
         self.payload: Payload = (0, b"", 0)
         self.intended_at_s = 0.0
+        self.is_busy = False
+        self.idle_since_s = time.monotonic()
         self.original: bytes | None = None
         self.is_kept = False
 
@@ -180,19 +187,29 @@ class Sender:
 
     def _submit(self, payload: Payload, intended_at_s: float, original: bytes | None) -> None:
         place = payload[0]
-        idle = self._idle[place]
-        if idle:
-            self._send(idle.pop(), payload, intended_at_s, original)
+        rested = self._rested(place, intended_at_s)
+        if rested is not None:
+            self._send(rested, payload, intended_at_s, original)
         elif self._open[place] < self._pace.connections_max:
             self._send(self._connect(place), payload, intended_at_s, original)
         else:
             self._backlog[place].append((payload, intended_at_s, original))
+
+    def _rested(self, place: int, now_s: float) -> _Connection | None:
+        """The one that was used last; when even that rested for too long, all of them did."""
+        idle = self._idle[place]
+        if idle and now_s - idle[-1].idle_since_s > IDLE_MAX_S:
+            for connection in idle:
+                self._close(connection)
+            idle.clear()
+        return idle.pop() if idle else None
 
     def _send(self, connection: _Connection, payload: Payload, intended_at_s: float, original: bytes | None) -> None:
         connection.payload = payload
         connection.intended_at_s = intended_at_s
         connection.original = original
         connection.is_kept = self._kept_every > 0 and original is None and self._issued % self._kept_every == 1
+        connection.is_busy = True
         self._in_flight += 1
         if self._pace.rate_per_s is not None:
             self._tally.left(time.monotonic() - intended_at_s)
@@ -229,7 +246,11 @@ class Sender:
                     raise ConnectionResetError("closed by the peer")
                 end = end_of(received)
             except (OSError, AnswerMustBeHttpError, ValueError) as error:
-                self._lose(connection, error)
+                if connection.is_busy:
+                    self._lose(connection, error)
+                else:
+                    self._idle[connection.place].remove(connection)
+                    self._close(connection)
                 continue
             if end:
                 self._take(connection, received[:end])
@@ -240,6 +261,7 @@ class Sender:
         now_s = time.monotonic()
         payload, original, intended_at_s = connection.payload, connection.original, connection.intended_at_s
         self._in_flight -= 1
+        connection.is_busy = False
         status = status_of(answer)
         is_measured = self._measured_from_s <= intended_at_s and (
             self._pace.rate_per_s is not None or now_s <= self._ends_at_s
@@ -256,18 +278,22 @@ class Sender:
         if backlog:
             self._send(connection, *backlog.popleft())
         else:
+            connection.idle_since_s = now_s
             self._idle[connection.place].append(connection)
 
     def _lose(self, connection: _Connection, error: Exception) -> None:
         """The request may or may not have had its effect: it counts as unanswered."""
+        self._close(connection)
+        self._in_flight -= 1
+        self._tally.lost(error)
+        self._tally.trace(connection.intended_at_s, time.monotonic(), is_error=True)
+
+    def _close(self, connection: _Connection) -> None:
         number = connection.socket.fileno()
         self._epoll.unregister(number)
         del self._connections[number]
         connection.socket.close()
         self._open[connection.place] -= 1
-        self._in_flight -= 1
-        self._tally.lost(error)
-        self._tally.trace(connection.intended_at_s, time.monotonic(), is_error=True)
 
 
 class _Counts:

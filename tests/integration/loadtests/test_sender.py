@@ -9,24 +9,30 @@ from contextlib import contextmanager
 
 from loadtests.histogram import bucket_of
 from loadtests.load import Load, Pace, Reads, Tally, Target
-from loadtests.sender import Sender
+from loadtests.sender import AHEAD, IDLE_MAX_S, Sender
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 SLOW_US = 100_000
 
 
 class Peer(socketserver.ThreadingTCPServer):
-    """Answers every request, but none for `closed_s` after the load began; hangs up each `hangs_up_every`-th time."""
+    """Answers every request, but none for `closed_s` after the load began; hangs up each `hangs_up_every`-th time.
+
+    `idle_s`: closes a connection that rests for so long.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, *, closed_s: float = 0.0, hangs_up_every: int = 0) -> None:
+    def __init__(self, *, closed_s: float = 0.0, hangs_up_every: int = 0, idle_s: float | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Conversation)
         self.closed_s = closed_s
         self.opens_at_s = 0.0
         self.hangs_up_every = hangs_up_every
+        self.idle_s = idle_s
+        self.closed_idle = 0
+        self.connections = 0
         self.asked = 0
         self.counting = threading.Lock()
         self.is_open = threading.Event()
@@ -39,7 +45,10 @@ class Conversation(socketserver.BaseRequestHandler):
     server: Peer
 
     def handle(self) -> None:
-        while self.request.recv(4_096):
+        self.request.settimeout(self.server.idle_s)
+        with self.server.counting:
+            self.server.connections += 1
+        while self._has_request():
             self.server.wait_until_open()
             with self.server.counting:
                 self.server.asked += 1
@@ -47,6 +56,14 @@ class Conversation(socketserver.BaseRequestHandler):
             if is_last:
                 return
             self.request.sendall(ANSWER)
+
+    def _has_request(self) -> bool:
+        try:
+            return bool(self.request.recv(4_096))
+        except TimeoutError:
+            with self.server.counting:
+                self.server.closed_idle += 1
+            return False
 
 
 @contextmanager
@@ -140,3 +157,20 @@ def test_a_traced_load_keeps_each_answer_with_its_instant_and_what_had_none_as_a
 def test_a_load_that_is_not_traced_keeps_nothing() -> None:
     with running(Peer()) as peer:
         assert send(peer, Pace(duration_s=0.1, rate_per_s=100)).trace == ()
+
+
+def test_connections_that_rest_are_closed_by_the_peer_and_nobody_misses_them() -> None:
+    """One connection is enough for a request per second; the others are no lost requests when their peer is done."""
+    with running(Peer(idle_s=IDLE_MAX_S + 1)) as peer:
+        tally = send(peer, Pace(duration_s=IDLE_MAX_S + 3, rate_per_s=1))
+    assert peer.closed_idle > 0
+    assert (tally.measured, tally.unanswered, tally.dropped) == (peer.asked, 0, 0)
+    assert tally.samples == ()
+
+
+def test_a_connection_that_rested_for_long_is_not_used_again() -> None:
+    pace = Pace(duration_s=3 * IDLE_MAX_S, rate_per_s=1 / (1.2 * IDLE_MAX_S))
+    with running(Peer()) as peer:
+        tally = send(peer, pace)
+    assert (tally.measured, tally.unanswered) == (peer.asked, 0)
+    assert peer.connections == AHEAD + peer.asked - 1

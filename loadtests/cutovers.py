@@ -42,6 +42,15 @@ class Cutover:
         return self.rows / self.copy_ms * 1_000 if self.copy_ms else 0.0
 
 
+@value
+class Undone:
+    """A move that ended otherwise; its unit is where it was."""
+
+    ordered_at_s: float
+    ended_at_s: float
+    why: str
+
+
 def quantiles_of(numbers: Iterable[float]) -> dict[str, float]:
     """Each is one of the numbers: the smallest that so many of them do not exceed."""
     ordered = sorted(numbers)
@@ -72,12 +81,12 @@ def longest_silence_ms(cutover: Cutover, trace: Iterable[Seen]) -> float:
     return max((after - before for before, after in itertools.pairwise(answered_at_ms)), default=0.0)
 
 
-def still_and_moving(cutovers: Sequence[Cutover], trace: Iterable[Seen]) -> tuple[list[float], list[float]]:
+def still_and_moving(moves: Sequence[Cutover | Undone], trace: Iterable[Seen]) -> tuple[list[float], list[float]]:
     """Latencies in milliseconds of what was meant to be sent while no unit was being moved, and while one was."""
     still: list[float] = []
     moving: list[float] = []
     for seen in trace:
-        is_moving = any(one.ordered_at_s <= seen.intended_at_s <= one.ended_at_s for one in cutovers)
+        is_moving = any(one.ordered_at_s <= seen.intended_at_s <= one.ended_at_s for one in moves)
         (moving if is_moving else still).append(seen.latency_ms)
     return still, moving
 

@@ -25,7 +25,7 @@ from cellwallet.local.programs import quiet_environment
 from cellwallet.local.stack import StackMustExistError, read_stack
 from contract.directory import DirectoryDocument
 from contract.scopes import VENDOR_SCOPES
-from loadtests.cutovers import Cutover
+from loadtests.cutovers import Cutover, Undone
 from loadtests.figures import Check
 from loadtests.load import Target
 from loadtests.usage import cpu_of_cluster, cpu_s
@@ -80,8 +80,8 @@ class PlatformUnderTest:
         """The wallet's unit, which from now on is its own."""
         return int(self._ask("POST", f"/v1/wallets/{wallet_id}/isolate")["unit"])
 
-    def moved(self, unit: int, *, to_cell: str) -> Cutover | str:
-        """Order it and wait for its end; a text says why it was not done.
+    def moved(self, unit: int, *, to_cell: str) -> Cutover | Undone:
+        """Order it and wait for its end.
 
         Raises:
             MoveMustEndError: see there.
@@ -97,7 +97,8 @@ class PlatformUnderTest:
             time.sleep(MOVE_POLL_S)
         ended_s = time.monotonic()
         if move["state"] != "done" or move["pause_ms_max"] is None:
-            return f"unit {unit} to {to_cell}: {move['state']}, {move['reason']} {move['detail']}"
+            why = f"to {to_cell}: {move['state']}, {move['reason']} {move['detail']}"
+            return Undone(ordered_at_s=began_s, ended_at_s=ended_s, why=why)
         return Cutover(
             ordered_at_s=began_s,
             ended_at_s=ended_s,

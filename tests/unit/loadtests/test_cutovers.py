@@ -11,6 +11,7 @@ from loadtests.benchmarks.moves import Played, figures_told, rounds_of
 from loadtests.cutover_pictures import draw_cutovers
 from loadtests.cutovers import (
     Cutover,
+    Undone,
     errors_of,
     longest_silence_ms,
     longest_wait_ms,
@@ -84,6 +85,8 @@ def test_what_was_slow_at_another_time_is_not_of_the_cutover() -> None:
 def test_a_moment_is_one_of_moving_from_the_order_to_the_end() -> None:
     trace = [seen(at_s, at_s) for at_s in (7.9, 8.0, 11.0, 11.1)]
     assert still_and_moving([MOVE], trace) == ([7.9, 11.1], [8.0, 11.0])
+    undone = Undone(ordered_at_s=7.0, ended_at_s=8.0, why="aborted")
+    assert still_and_moving([MOVE, undone], trace) == ([11.1], [7.9, 8.0, 11.0]), "a move that fails is one too"
     assert still_and_moving([], trace) == ([7.9, 8.0, 11.0, 11.1], [])
 
 
@@ -115,7 +118,7 @@ def test_a_move_tells_its_rate_and_its_time() -> None:
     assert replace(MOVE, copy_ms=0.0).rows_per_s == 0.0
 
 
-def played(*, moved: Tally = TALLY, undone: tuple[str, ...] = (), pause_ms: float = 100.0) -> Played:
+def played(*, moved: Tally = TALLY, undone: tuple[Undone, ...] = (), pause_ms: float = 100.0) -> Played:
     return Played(
         cutovers=(replace(MOVE, pause_ms=pause_ms),),
         undone=undone,
@@ -169,12 +172,15 @@ def test_one_error_in_one_round_of_three_is_one_too_many() -> None:
     assert [part["value"] for part in judged["parts"] if part["name"] == "errors at the vendor"] == [3]
 
 
-def test_a_move_that_was_not_done_makes_no_figure() -> None:
-    found = figures(played(undone=("unit 5 to cell-2: aborted, attempts_must_succeed",)))
-    assert not any(figure.is_valid for figure in found.values())
-    nothing = replace(played(), cutovers=(), undone=("aborted",))
-    assert figures(nothing)["moves.slot.pause"].median == 0.0
-    assert not judge(figures(nothing), is_sound=True)["P8"]["reached"]
+def test_a_move_that_was_not_done_spoils_the_figures_of_its_subject_alone() -> None:
+    undone = Undone(ordered_at_s=7.0, ended_at_s=8.0, why="to cell-2: aborted, unit_must_converge")
+    plays = {"slot": played(undone=(undone,)), "hot": played(), "long": played()}
+    spoilt = {name for name, one in rounds_of(plays, (PASSED,)).items() if not all(c.has_passed for c in one.checks)}
+    assert spoilt == {"slot.pause", "slot.wait", "slot.duration"}
+    nothing = figures(replace(played(), cutovers=(), undone=(undone,)))
+    assert nothing["moves.slot.pause"].median == 0.0
+    assert not nothing["moves.copied"].is_valid
+    assert not judge(nothing, is_sound=True)["P8"]["reached"]
 
 
 def test_of_a_goal_of_zero_only_zero_is_reached() -> None:

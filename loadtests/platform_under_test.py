@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,6 +37,7 @@ READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 120.0
 AUDIT_TIMEOUT_S = 3_600.0
 ANSWER_TIMEOUT_S = 30.0
+ANSWER_PATIENCE_S = 60.0
 MOVE_TIMEOUT_S = 1_800.0
 """A first copy of a million entries takes minutes, because it is throttled."""
 MOVE_POLL_S = 0.1
@@ -88,7 +90,8 @@ class PlatformUnderTest:
 
         """
         began_s = time.monotonic()
-        move_id = self._ask("POST", "/v1/moves", {"unit": unit, "to_cell": to_cell})["move_id"]
+        move_id = str(uuid.uuid4())
+        self._ask("POST", "/v1/moves", {"unit": unit, "to_cell": to_cell, "move_id": move_id})
         while (move := self._ask("GET", f"/v1/moves/{move_id}"))["ended_at"] is None:
             if time.monotonic() > began_s + MOVE_TIMEOUT_S:
                 raise MoveMustEndError(
@@ -141,14 +144,22 @@ class PlatformUnderTest:
         return time.monotonic() - ago_s
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            answer = self._client.request(method, path, json=body)
-        except httpx.TransportError as error:
-            raise PlatformMustRunError(f"{method} {path}: the control plane does not answer ({error!r})") from error
-        document: dict[str, Any] = answer.json()
-        if not answer.is_success:
-            raise MoveMustEndError(f"{method} {path}: {document.get('reason')} {document.get('detail')}")
-        return document
+        """Again for a while, as all that is asked here may be: half an hour of moves is not lost to a hiccup."""
+        patience_ends_s = time.monotonic() + ANSWER_PATIENCE_S
+        while True:
+            try:
+                answer = self._client.request(method, path, json=body)
+            except httpx.TransportError as error:
+                if time.monotonic() > patience_ends_s:
+                    told = f"{method} {path}: the control plane does not answer ({error!r})"
+                    raise PlatformMustRunError(told) from error
+            else:
+                document: dict[str, Any] = answer.json()
+                if answer.is_success:
+                    return document
+                if answer.status_code != 503 or time.monotonic() > patience_ends_s:
+                    raise MoveMustEndError(f"{method} {path}: {document.get('reason')} {document.get('detail')}")
+            time.sleep(MOVE_POLL_S)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.ids import CellId
@@ -19,7 +20,7 @@ async def newest_grants(connection: AsyncConnection, cell: CellId) -> tuple[Gran
     query = (
         select(move_units.c.unit, move_units.c.grant)
         .where(move_units.c.grant.is_not(None), move_units.c.unit.in_(of_cell))
-        .distinct(move_units.c.unit)
+        .ext(distinct_on(move_units.c.unit))
         .order_by(move_units.c.unit, move_units.c.from_epoch.desc())
     )
     found = []

@@ -93,16 +93,12 @@ class Sessions:
 
     async def _connected(self) -> Connection:
         while self._idle:
-            connection = self._idle.pop()
             try:
-                await self._admit(connection)
+                return await admitted(self._idle.pop(), self._admit)
             except InQuarantineError:
-                await connection.close()
                 raise
             except psycopg.Error:
-                await connection.close()
-            else:
-                return connection
+                continue  # it has died since it was used; perhaps not all have
         connection = await AsyncConnection.connect(
             self._database_url,
             autocommit=True,

@@ -94,7 +94,7 @@ async def test_haproxy_knows_of_a_unit_in_transition_before_it_is_fenced(
             move_id = await operator.start(units=units, to_cell=to_cell)
             held = crash_file.with_name(f"{crash_file.name}.held")
             assert await wait_until(lambda held=held: exists(held), deadline_s=MAP_DEADLINE_S), "nobody announced it"
-            assert await backends(platform, units) == {AGENT}
+            assert await wait_until(lambda: all_to(platform, units, AGENT), deadline_s=MAP_DEADLINE_S), "HAProxy asks"
             assert {line.split()[1] for line in lines_of(platform, units)} == {AGENT}, "a reload would know it too"
             await stage.load.wait_for_decisions(60, deadline_s=MAP_DEADLINE_S)
             held.unlink()

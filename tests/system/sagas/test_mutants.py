@@ -25,9 +25,12 @@ async def transfer_whose_answer_is_lost(cells: ThreeCells) -> list[str]:
 
 
 async def transfer_whose_vendor_never_asks_again(cells: ThreeCells) -> list[str]:
+    """The sender dies whenever it has taken the money, until the router has stopped asking for the vendor."""
     sender, receiver = await cells.wallet(0, balance=100), await cells.wallet(1)
-    cells.arm("transfer.sent")
+    cells.arm("transfer.sent", until_disarmed=True)
     await cells.once(sender, "transfers", to_wallet_id=receiver, amount=30)
+    assert cells.total() == 70
+    cells.disarm()
     return await said_of(cells, (sender, 70), (receiver, 30))
 
 

@@ -26,6 +26,7 @@ from cell.store.memory_rows import (
 from cell.store.moves.sessions import MoveRefusedError
 from cell.store.moves.target import Intent
 from cell.store.moves.unit_rows import allowed, told
+from cell.store.moves.verdicts import activated, granted, sealed
 from contract.ids import CellId
 from contract.moves import (
     Fence,
@@ -126,19 +127,9 @@ class MemorySource:
         async with store.transaction():
             before = [row_of(store, unit) for unit in sorted(staged)]
             now_us = Instant(store.clock())
-            after = []
-            for one in before:
-                there = staged[one.unit]
-                verdict = unit_life.grant(
-                    one,
-                    move_id=move_id,
-                    to_cell=order.to_cell,
-                    epoch=there.epoch,
-                    fence_no=there.fence_no,
-                    digest=there.digest,
-                    now_us=now_us,
-                )
-                after.append(allowed(one, verdict))
+            after = [
+                granted(one, staged[one.unit], move_id=move_id, to_cell=order.to_cell, now_us=now_us) for one in before
+            ]
             new = [row for old, row in zip(before, after, strict=True) if row != old]
             save_rows(store, new)
             _post_migrated(store, new, sign=1)
@@ -209,27 +200,24 @@ class MemoryTarget:
         store = self._store
         fence_of = {one.unit: one for one in fences.fences}
         async with store.transaction():
-            sealed = []
-            for unit, fence in sorted(fence_of.items()):
-                one = row_of(store, unit)
-                verdict = unit_life.seal(
-                    one,
+            after = [
+                sealed(
+                    row_of(store, unit),
+                    fence,
                     move_id=move_id,
                     from_cell=fences.from_cell,
-                    epoch=fence.epoch,
-                    fence_no=fence.fence_no,
-                    digest=fence.digest,
-                    digest_here=digest_of(store, one.unit),
+                    digest_here=digest_of(store, Unit(unit)),
                 )
-                sealed.append(allowed(one, verdict))
-            save_rows(store, sealed)
+                for unit, fence in sorted(fence_of.items())
+            ]
+            save_rows(store, after)
             now_us = store.clock()
-            for row in sealed:
+            for row in after:
                 begun = store.intents[row.unit]
                 intent = replace(begun.intent, was_sealed=True)
                 store.intents[row.unit] = Begun(intent=intent, touched_at_us=now_us, sealed_at_us=now_us)
         await self._crash_points.reach("move.staged")
-        staged = (StagedUnit(unit=r.unit, epoch=r.epoch, fence_no=r.fence_no, digest=str(r.digest)) for r in sealed)
+        staged = (StagedUnit(unit=r.unit, epoch=r.epoch, fence_no=r.fence_no, digest=str(r.digest)) for r in after)
         return StagedUnits(staged=tuple(staged))
 
     async def activate(self, grants: Sequence[Grant], *, move_id: str) -> UnitsNow:
@@ -237,7 +225,7 @@ class MemoryTarget:
         grant_of = {one.unit: one for one in grants}
         async with store.transaction():
             before = [row_of(store, unit) for unit in sorted(grant_of)]
-            after = [allowed(one, self._activated(one, grant_of[one.unit], move_id)) for one in before]
+            after = [activated(one, grant_of[one.unit], move_id=move_id, this_cell=self._cell_id) for one in before]
             new = [row for old, row in zip(before, after, strict=True) if row != old]
             _post_migrated(store, new, sign=-1)
             save_rows(store, new)
@@ -247,20 +235,6 @@ class MemoryTarget:
                 store.intents.pop(row.unit, None)
         await self._crash_points.reach("move.activated")
         return told(after)
-
-    def _activated(self, row: UnitRow, grant: Grant, move_id: str) -> unit_life.Verdict:
-        if grant.move_id != move_id:
-            return MoveReason.GRANT_MUST_NAME_THIS_CELL
-        return unit_life.activate(
-            row,
-            move_id=move_id,
-            this_cell=self._cell_id,
-            from_cell=grant.from_cell,
-            to_cell=grant.to_cell,
-            epoch=grant.epoch,
-            fence_no=grant.fence_no,
-            digest=grant.digest,
-        )
 
     async def discard(self, units: Sequence[int], *, move_id: str, never_granted: Mapping[int, int]) -> UnitsNow:
         store = self._store

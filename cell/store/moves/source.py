@@ -19,6 +19,7 @@ from cell.store.event_waits import note_departure
 from cell.store.moves.digest import digests
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, clock_us, rows
 from cell.store.moves.unit_rows import allowed, lock_for_writers, lock_units, read_units, save_units, told
+from cell.store.moves.verdicts import granted
 from contract.moves import Fence, FenceOrder, Fences, Grant, GrantOrder, Grants, MoveReason, UnitsNow
 
 MILLISECOND_US: Final = 1_000
@@ -140,20 +141,10 @@ class Source:
             await rows(connection, "SET LOCAL statement_timeout = 5000")
             before = await lock_units(connection, staged)
             now_us = Instant(await clock_us(connection))
-            granted = []
-            for one in before:
-                there = staged[one.unit]
-                verdict = unit_life.grant(
-                    one,
-                    move_id=move_id,
-                    to_cell=order.to_cell,
-                    epoch=there.epoch,
-                    fence_no=there.fence_no,
-                    digest=there.digest,
-                    now_us=now_us,
-                )
-                granted.append(allowed(one, verdict))
-            new = [after for one, after in zip(before, granted, strict=True) if after != one]
+            after = [
+                granted(one, staged[one.unit], move_id=move_id, to_cell=order.to_cell, now_us=now_us) for one in before
+            ]
+            new = [row for old, row in zip(before, after, strict=True) if row != old]
             if new:
                 units = arrays.int4s([one.unit for one in new])
                 await save_units(connection, new)
@@ -161,7 +152,7 @@ class Source:
                 await rows(connection, _DRAW_EXILES, units)
                 await note_departure(connection, [one.unit for one in new])
         await self._crash_points.reach("move.granted")
-        return Grants(grants=tuple(self._grant_of(one) for one in granted))
+        return Grants(grants=tuple(self._grant_of(one) for one in after))
 
     async def tombstone(self, units: Sequence[int], *, move_id: str) -> UnitsNow:
         async with self._sessions.transaction() as connection:

@@ -19,6 +19,7 @@ from cell.store.moves.digest import digests
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, rows
 from cell.store.moves.source import POST_MIGRATED, UNFREEZE
 from cell.store.moves.unit_rows import allowed, lock_for_writers, lock_units, save_units, told
+from cell.store.moves.verdicts import activated, sealed
 from contract.ids import CellId
 from contract.moves import Fences, Grant, MoveReason, StagedUnit, StagedUnits, StageOrder, UnitsNow
 from contract.values import value
@@ -99,24 +100,21 @@ class Target:
         async with self._sessions.transaction() as connection:
             before = await lock_units(connection, fence_of)
             here = await digests(connection, sorted(fence_of))
-            sealed = []
-            for one in before:
-                fence = fence_of[one.unit]
-                verdict = unit_life.seal(
+            after = [
+                sealed(
                     one,
+                    fence_of[one.unit],
                     move_id=move_id,
                     from_cell=fences.from_cell,
-                    epoch=fence.epoch,
-                    fence_no=fence.fence_no,
-                    digest=fence.digest,
                     digest_here=here[one.unit],
                 )
-                sealed.append(allowed(one, verdict))
-            await save_units(connection, [new for old, new in zip(before, sealed, strict=True) if new != old])
+                for one in before
+            ]
+            await save_units(connection, [new for old, new in zip(before, after, strict=True) if new != old])
             await rows(connection, _SEALED, arrays.int4s(sorted(fence_of)))
         await self._crash_points.reach("move.staged")
         staged = (
-            StagedUnit(unit=one.unit, epoch=one.epoch, fence_no=one.fence_no, digest=str(one.digest)) for one in sealed
+            StagedUnit(unit=one.unit, epoch=one.epoch, fence_no=one.fence_no, digest=str(one.digest)) for one in after
         )
         return StagedUnits(staged=tuple(staged))
 
@@ -131,7 +129,7 @@ class Target:
         async with self._sessions.transaction() as connection:
             await lock_for_writers(connection, grant_of)
             before = await lock_units(connection, grant_of)
-            after = [allowed(one, self._activated(one, grant_of[one.unit], move_id)) for one in before]
+            after = [activated(one, grant_of[one.unit], move_id=move_id, this_cell=self._cell_id) for one in before]
             new = [row for old, row in zip(before, after, strict=True) if row != old]
             if new:
                 units = arrays.int4s([one.unit for one in new])
@@ -144,20 +142,6 @@ class Target:
                 await rows(connection, _INTENT_IS_OVER, units)
         await self._crash_points.reach("move.activated")
         return told(after)
-
-    def _activated(self, row: UnitRow, grant: Grant, move_id: str) -> unit_life.Verdict:
-        if grant.move_id != move_id:
-            return MoveReason.GRANT_MUST_NAME_THIS_CELL
-        return unit_life.activate(
-            row,
-            move_id=move_id,
-            this_cell=self._cell_id,
-            from_cell=grant.from_cell,
-            to_cell=grant.to_cell,
-            epoch=grant.epoch,
-            fence_no=grant.fence_no,
-            digest=grant.digest,
-        )
 
     async def discard(self, units: Sequence[int], *, move_id: str, never_granted: Mapping[int, int]) -> UnitsNow:
         """As before the move; rows that nobody needs any more are deleted later, by `cell/store/moves/deletion.py`.

@@ -43,19 +43,18 @@ def test_the_digest_keeps_lost_rows_from_being_granted() -> None:
     assert all("quarantine" in finding or "unhealed" in finding for finding in result.findings), result.findings
 
 
-def test_the_same_seed_is_the_same_run_within_a_process_and_between_two() -> None:
-    first, second = run(7), run(7)
-    assert (first.digest, first.events) == (second.digest, second.events)
-    script = "from simulation.run import run; print(run(7).digest)"
+@pytest.mark.parametrize("seed", [1, 3, 7])
+def test_the_same_seed_is_the_same_run_within_a_process_and_between_two(seed: int) -> None:
+    script = f"from simulation.run import run; print(run({seed}).digest)"
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support")))
-    digests = {
+    digests = {run(seed).digest, run(seed).digest} | {
         subprocess.run(
             [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             check=True,
             text=True,
-        ).stdout
-        for _ in range(2)
+        ).stdout.strip()
+        for hash_seed in ("0", "random")
     }
     assert len(digests) == 1

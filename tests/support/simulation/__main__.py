@@ -15,9 +15,6 @@ from rich.progress import Progress, TextColumn
 from simulation.mutants import MUTANTS, found_by
 from simulation.run import Result, run
 
-HASH_SEED = "PYTHONHASHSEED"
-"""The order of sets of texts depends on it, and so does what a seed does."""
-
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
@@ -82,9 +79,6 @@ def _tell_mutants(*, is_json: bool) -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get(HASH_SEED) != "0":
-        again = [sys.executable, "-m", "simulation", *sys.argv[1:]]
-        os.execve(sys.executable, again, {**os.environ, HASH_SEED: "0"})  # noqa: S606 - the same program once more
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from contract.values import value
 from router.cell_connections import CellAnswer
 from router.routing.journey import Silence
 from simulation.trace import Trace
+from simulation.virtual_time import NumberedTask, VirtualLoop
 
 RawHeaders = list[tuple[bytes, bytes]]
 Application = Callable[[MutableMapping[str, Any], Any, Any], Coroutine[Any, Any, None]]
@@ -78,9 +79,9 @@ class Process:
             after()
 
 
-def task_factory(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> "asyncio.Task[Any]":
+def task_factory(loop: VirtualLoop, work: Any, **more: Any) -> "asyncio.Task[Any]":
     """Each task belongs to the process that began it."""
-    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **more)
+    task = NumberedTask(work, loop=loop, **more)
     process = _running.get()
     if process is not None:
         process.tasks.add(task)

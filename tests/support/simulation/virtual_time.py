@@ -2,7 +2,8 @@
 
 The event loop is asyncio's own; only its clock and the wait for the next timer are ours: where it would sleep until
 then, the clock jumps there. So a run is a function of its seed: callbacks run in asyncio's fixed order, and whatever
-is to happen in another order happens at another instant, drawn by the seed.
+is to happen in another order happens at another instant, drawn by the seed. Tasks and futures are numbered, because
+asyncio and others keep them in sets, whose order would be the order of their addresses.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 START_S = 1_800_000_000.0
@@ -26,11 +28,34 @@ class RunStuckError(Exception):
     """Everybody waits for something that nobody will do, or somebody spins for ever."""
 
 
+class _Numbered:
+    _number: int
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class NumberedTask(_Numbered, asyncio.Task[Any]):
+    def __init__(self, work: Any, *, loop: "VirtualLoop", **more: Any) -> None:
+        self._number = next(loop.numbers)
+        super().__init__(work, loop=loop, **more)
+
+
+class NumberedFuture(_Numbered, asyncio.Future[Any]):
+    def __init__(self, *, loop: "VirtualLoop") -> None:
+        self._number = next(loop.numbers)
+        super().__init__(loop=loop)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.numbers = count()
         super().__init__(_Clockwork(self))
         self._clock_resolution = 1e-9
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return NumberedFuture(loop=self)
 
     def time(self) -> float:
         return self.now_s

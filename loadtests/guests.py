@@ -32,10 +32,11 @@ class GuestMustSettleError(Exception):
 class Guest:
     """`name` is what its checks are told by: "the cell with a standby"."""
 
-    def __init__(self, stage: Stage, *, name: str, api_processes: int) -> None:
+    def __init__(self, stage: Stage, *, name: str, api_processes: int, is_audited_in_full: bool = True) -> None:
         self.stage = stage
         self.name = name
         self._api_processes = api_processes
+        self._is_audited_in_full = is_audited_in_full
         self._settled_s = 0.0
 
     @contextmanager
@@ -60,9 +61,9 @@ class Guest:
         return run
 
     def audit(self) -> tuple[Check, ...]:
-        """In full."""
         with self.serving() as stage:
-            return tuple(replace(one, name=f"{one.name} of {self.name}") for one in stage.audit(is_full=True))
+            checks = stage.audit(is_full=self._is_audited_in_full)
+        return tuple(replace(one, name=f"{one.name} of {self.name}") for one in checks)
 
     def _wait_for_checkpoint(self, *, since: datetime) -> None:
         deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
@@ -88,11 +89,11 @@ def new_guest(
     return Guest(stage, name=name, api_processes=api_processes)
 
 
-def grown_guest(host: Stage, cell: CellUnderTest, wallets: list[str], *, name: str) -> Guest:
+def grown_guest(host: Stage, cell: CellUnderTest, wallets: list[str], *, name: str, is_audited_in_full: bool) -> Guest:
     """Of a cell at rest that has its wallets and entries already."""
     stage = _stage_of(host, cell, standby=None)
     stage.wallets = wallets
-    return Guest(stage, name=name, api_processes=len(host.cell.apis))
+    return Guest(stage, name=name, api_processes=len(host.cell.apis), is_audited_in_full=is_audited_in_full)
 
 
 def _stage_of(host: Stage, cell: CellUnderTest, *, standby: Standby | None) -> Stage:

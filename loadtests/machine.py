@@ -34,6 +34,7 @@ def describe_versions(database_url: str) -> dict[str, Any]:
         row = connection.execute("SHOW server_version").fetchone()
     return {
         "python": platform.python_version(),
+        "python_build": _python_build(),
         "postgresql": str(row[0]).split()[0] if row else None,
         "packages": {name: importlib.metadata.version(name) for name in _runtime_packages()},
     }
@@ -51,6 +52,12 @@ def describe_revision() -> dict[str, Any]:
     revision = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "cell", "contract")
     return {"revision": revision, "has_local_changes": bool(changed)}
+
+
+def _python_build() -> str:
+    """The speed of one version depends on it: within a shared library an interpreter calls itself the long way."""
+    is_shared = "/libpython" in Path("/proc/self/maps").read_text()
+    return f"{'in a shared library' if is_shared else 'linked statically'}, {platform.python_compiler()}"
 
 
 def _git(*arguments: str) -> str | None:

@@ -134,7 +134,7 @@ def _run(document: dict[str, Any]) -> str:
         f"Linux {machine['kernel']}",
         "noise": f"others kept {noise.get('others_cores_median', 0)} cores busy (median of the rounds; "
         f"at most {noise.get('others_cores_max', 0)})",
-        "software": f"Python {versions['python']}, PostgreSQL {versions['postgresql']}, "
+        "software": f"Python {versions['python']} ({versions['python_build']}), PostgreSQL {versions['postgresql']}, "
         + ", ".join(f"{name} {version}" for name, version in versions["packages"].items() if name in TOLD),
         "revision": f"{revision['revision']}{' with local changes' if revision['has_local_changes'] else ''}",
         "cell": f"{settings['api_processes']} API process(es) with {settings['lanes_per_process']} lanes, "

@@ -6,7 +6,7 @@ folder is a throw-away; PostgreSQL in it is durable and set up as for real, alik
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -87,7 +87,7 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         described = _describe(stage, plan)
         programme = _prepare(stage, plan, folder, described["settings"], watch, ending)
         measurements = programme.measurements
-        watch.expect(len(measurements) * plan.scale.rounds)
+        watch.expect(sum(len(_of_round(number, measurements, plan.scale.rounds)) for number in _rounds(plan.scale)))
         rounds, audits = _measure(stage, programme, plan.patience_s, watch)
     figures = {
         one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(rounds[one.id]))
@@ -208,12 +208,12 @@ def _grown(stage: Stage, plan: Plan, folder: Path, watch: Watch, ending: ExitSta
 def _measure(
     stage: Stage, programme: Programme, patience_s: float, watch: Watch
 ) -> tuple[dict[str, list[Round]], list[Check]]:
-    """Every measurement once per round; the cell audits itself after each round, and all in full after the last."""
+    """The cell audits itself after each round, and all do in the end."""
     measurements = programme.measurements
     found: dict[str, list[Round]] = {one.id: [] for one in measurements}
     audits: list[Check] = []
-    for number in range(1, stage.scale.rounds + 1):
-        for measurement in measurements:
+    for number in _rounds(stage.scale):
+        for measurement in _of_round(number, measurements, stage.scale.rounds):
             watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
             one = measured_calmly(measurement.run, patience_s=patience_s)
             found[measurement.id].append(one)
@@ -224,6 +224,14 @@ def _measure(
         watch.begin(f"auditing {guest.name}")
         audits.extend(guest.audit())
     return found, audits
+
+
+def _rounds(scale: Scale) -> range:
+    return range(1, scale.rounds + 1)
+
+
+def _of_round(number: int, measurements: Sequence[Measurement], rounds: int) -> list[Measurement]:
+    return [one for one in measurements if one.is_repeated or number == rounds]
 
 
 def _describe(stage: Stage, plan: Plan) -> dict[str, Any]:

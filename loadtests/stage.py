@@ -45,6 +45,8 @@ class Measurement:
     unit: str
     loop: Loop
     run: Callable[[], Round]
+    is_repeated: bool = True
+    """In every round; else in the last one only: what takes many minutes is many measurements in itself."""
 
 
 class OpeningMustSucceedError(Exception):

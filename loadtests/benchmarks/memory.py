@@ -32,7 +32,8 @@ class Memory:
             ("memory.router.growth", "router, end over begin", "x"),
         )
         return [
-            Measurement(id=one, title=title, unit=unit, loop="open", run=self._figure(one)) for one, title, unit in told
+            Measurement(id=one, title=title, unit=unit, loop="open", run=self._figure(one), is_repeated=False)
+            for one, title, unit in told
         ]
 
     def _figure(self, name: str) -> Callable[[], Round]:

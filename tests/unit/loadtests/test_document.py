@@ -134,7 +134,7 @@ def test_the_page_holds_every_figure_and_target() -> None:
             "duration_s": 60,
             "quick": False,
             "machine": {"cpu": "Example", "cores": 2, "memory_mb": 8_192, "kernel": "6.1"},
-            "versions": {"python": "3.11", "postgresql": "18.4", "packages": {"uvicorn": "1"}},
+            "versions": {"python": "3.11", "python_build": "plain", "postgresql": "18.4", "packages": {"uvicorn": "1"}},
             "revision": {"revision": "abc", "has_local_changes": False},
             "settings": {
                 "api_processes": 1,

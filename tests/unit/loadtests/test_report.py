@@ -31,7 +31,7 @@ def document(*figures: Figure, **changed: Any) -> dict[str, Any]:
         "duration_s": 60,
         "quick": False,
         "machine": {"cpu": "Example", "cores": 2, "memory_mb": 8_192, "kernel": "6.1"},
-        "versions": {"python": "3.11", "postgresql": "18.4", "packages": {}},
+        "versions": {"python": "3.11", "python_build": "plain", "postgresql": "18.4", "packages": {}},
         "revision": {"revision": None, "has_local_changes": False},
         "settings": {
             "api_processes": 1,

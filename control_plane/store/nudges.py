@@ -64,7 +64,11 @@ async def _listen(url: URL) -> psycopg.AsyncConnection:
     connection = await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, options="-c timezone=UTC"
     )
-    await connection.execute(f"LISTEN {CHANNEL}")
+    try:
+        await connection.execute(f"LISTEN {CHANNEL}")
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

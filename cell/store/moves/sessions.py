@@ -47,6 +47,7 @@ class Sessions:
         self._database_url = database_url
         self._admit = admit
         self._idle: list[Connection] = []
+        self._is_closed = False
 
     @asynccontextmanager
     async def transaction(
@@ -75,6 +76,8 @@ class Sessions:
             raise StoreLostError(str(error).strip()) from error
 
     async def close(self) -> None:
+        """A connection that is still in use is closed by its user."""
+        self._is_closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
@@ -86,7 +89,7 @@ class Sessions:
             yield connection
         finally:
             is_idle = connection.info.transaction_status is TransactionStatus.IDLE
-            if connection.closed or not is_idle or len(self._idle) >= IDLE_MAX:
+            if self._is_closed or connection.closed or not is_idle or len(self._idle) >= IDLE_MAX:
                 await connection.close()
             else:
                 self._idle.append(connection)

@@ -160,6 +160,10 @@ class WalletReader:
                 pipeline = None
                 if is_last_try:
                     _fail(taken, error)
+            except BaseException:  # the caller does not know this connection yet
+                if pipeline is not None:
+                    await pipeline.close()
+                raise
             else:
                 return pipeline
         return None

@@ -97,6 +97,7 @@ class MovingCell:
             crash_points=self.points,
         )
         self.duties = MoveDuties(self.moves, database_url=database.app_url, metrics=running.metrics)
+        self.loads = UnitLoads(database.app_url, cell_id=name)
         self.configuration = _configuration(name)
         self.event_order = EventOrder(
             EventWaits(Sessions(database.app_url)),
@@ -119,7 +120,7 @@ class MovingCell:
             database_url=self.database.app_url,
             tokens=admin_tokens(audience=AUDIENCE, control_plane_keys=usable_keys(jwks)),
             units=UnitStore(self.database.app_url, cell_id=self.name),
-            loads=UnitLoads(self.database.app_url, cell_id=self.name),
+            loads=self.loads,
             checkpoints=Checkpoints(self.database.app_url, cell=self.name, key=KEYS[self.name], kept=2),
             checkpoint_keys={f"cell:{self.name}": KEYS[self.name].public_key()},
             responder=Responder(cell_id=self.name),
@@ -202,6 +203,7 @@ async def moving_cell(name: str, database: CellDatabase, **lanes: Any) -> AsyncI
             await cell.moves.close()
             await cell.event_order.close()
             await cell.closed.close()
+            await cell.loads.close()
 
 
 @asynccontextmanager

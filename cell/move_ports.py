@@ -21,6 +21,7 @@ from contract.moves import (
     Grants,
     Positions,
     RowsTaken,
+    SagaName,
     StagedUnits,
     StageOrder,
     Surveys,
@@ -36,7 +37,7 @@ class Departures(Protocol):
 
     async def entries(self, unit: int, positions: Sequence[tuple[str, int]], *, rows_max: int) -> Parcel: ...
 
-    async def state(self, unit: int) -> Parcel: ...
+    async def state(self, unit: int, open_sagas: Sequence[SagaName] = ()) -> Parcel: ...
 
 
 class Arrivals(Protocol):

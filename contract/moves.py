@@ -23,7 +23,7 @@ At the target, below `/admin/incoming/{move_id}`:
 | call | body | answer |
 | --- | --- | --- |
 | `POST stage` | `StageOrder` | `UnitsNow`: absent or moved -> staging; the same order again changes nothing |
-| `POST positions` | `UnitList` of one | `Positions`: how far each wallet has been folded here |
+| `POST positions` | `UnitList` of one | `Positions`: how far each wallet is folded, and which sagas are open here |
 | `PUT rows?unit=N&part=P` | what `rows` of the source gave | `RowsTaken` |
 | `POST seal` | `Fences` | `StagedUnits`: staging -> staged, with the digest that this cell computed itself |
 | `POST activate` | `Grants` | `UnitsNow`: staged -> active, if the grant names what was staged |
@@ -40,7 +40,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.directory import CellName
 from contract.fleet import UnitStateName
-from contract.ids import UUID_PATTERN
+from contract.ids import UUID_PATTERN, VENDOR_PATTERN
 
 UNITS_MAX = 512
 """Units that one call may name; a move of more is done in portions."""
@@ -49,6 +49,8 @@ FENCE_MAX_MS = 2_000
 
 WalletName = Annotated[str, Field(pattern=UUID_PATTERN)]
 MoveName = Annotated[str, Field(pattern=UUID_PATTERN)]
+SagaName = tuple[WalletName, Annotated[str, Field(pattern=VENDOR_PATTERN)], Annotated[str, Field(pattern=UUID_PATTERN)]]
+"""A transfer to another cell, or a group: the wallet, the vendor, the transaction that began it."""
 UnitNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Epoch = Annotated[int, Field(ge=1, le=2**53 - 1)]
 FenceNo = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -56,9 +58,9 @@ Seq = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 Part = Literal["entries", "state"]
-"""`entries`: immutable rows above known positions (entries with the outcomes recorded for them, reversals).
-`state`: everything else of the unit, to be replaced as a whole (wallet rows, holds, transfers, groups, sums of days,
-exile rows)."""
+"""`entries`: immutable rows above known positions (entries with the outcomes recorded for them and the sagas that they
+began, as these stand now).
+`state`: what changes in place (names of wallets, open legs, open sagas, recent sums of days, exile rows), whole."""
 
 
 class MoveReason(StrEnum):
@@ -132,6 +134,8 @@ class Positions(_Body):
 
     unit: UnitNumber
     positions: tuple[tuple[WalletName, Seq], ...]
+    open_sagas: tuple[SagaName, ...] = ()
+    """Of a target: those whose end has not come yet, ascending."""
 
 
 class RowsWanted(_Body):
@@ -139,6 +143,9 @@ class RowsWanted(_Body):
     part: Part
     positions: tuple[tuple[WalletName, Seq], ...] = ()
     """For `entries`: rows above these seqs, of these wallets only, in this order."""
+    open_sagas: tuple[SagaName, ...] = ()
+    """For `state`: those that the target has as open. They are told as they are, also when they have ended; what has
+    ended and is not named here has been told before, and is not told again."""
     rows_max: int = Field(default=5_000, ge=1, le=50_000)
     """For `entries`; `state` is whole or refused."""
 

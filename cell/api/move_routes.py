@@ -83,7 +83,7 @@ def _outgoing(moves: Moves, remember: Remember, dependencies: list[Any]) -> APIR
         if wanted.part == "entries":
             parcel = await moves.departures.entries(wanted.unit, wanted.positions, rows_max=wanted.rows_max)
         else:
-            parcel = await moves.departures.state(wanted.unit)
+            parcel = await moves.departures.state(wanted.unit, wanted.open_sagas)
         return Response(parcel.content, media_type="application/octet-stream", headers={ROWS: str(parcel.rows)})
 
     @router.post("/versions")

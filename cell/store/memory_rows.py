@@ -1,8 +1,8 @@
 """Rows of moving units in a memory store: what leaves, what arrives, and the digest both cells must agree on.
 
-The same is believed and the same is computed as with PostgreSQL (cell/store/moves/): entries are folded, everything
-else is replaced, no figure is copied. Rows travel as JSON lines of their own form; two stores of a kind speak to each
-other only.
+The same is believed and the same is computed as with PostgreSQL (cell/store/moves/): entries are folded, with what they
+began; what changes in place is replaced; no figure is copied. Rows travel as JSON lines of their own form; two stores
+of a kind speak to each other only.
 """
 
 import hashlib
@@ -12,23 +12,32 @@ from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from cell.ledger.begun import Saga, saga_begun_by
 from cell.ledger.holding import fold_hold, subject_of
 from cell.ledger.model import (
     Entry,
     Exile,
-    Group,
     Hold,
     Instant,
-    Leg,
     OpenedWallet,
     Recorded,
     TransactionKey,
-    Transfer,
     Wallet,
 )
 from cell.ledger.posting import InvariantBrokenError, fold, unopened
 from cell.ledger.unit_life import UnitRow, take_rows
 from cell.store.memory import MemoryLedger, Tries
+from cell.store.memory_open import (
+    key_of,
+    must_go_on,
+    open_groups,
+    open_keys,
+    open_transfers,
+    put_saga,
+    recently_spent,
+    saga_of,
+    with_tries,
+)
 from cell.store.moves.departures import Parcel
 from cell.store.moves.parcels import ParcelBrokenError
 from cell.store.moves.sessions import MoveRefusedError
@@ -36,7 +45,7 @@ from cell.store.moves.unit_rows import allowed
 from cell.store.revision import SCHEMA_REVISION
 from contract.chain import CanonicalEntry, sealed_hash
 from contract.ids import WalletId
-from contract.moves import MoveReason, Positions, RowsTaken, Survey, Surveys
+from contract.moves import MoveReason, Positions, RowsTaken, SagaName, Survey, Surveys
 from contract.slots import Unit, slot_of
 
 _CANONICAL: Final = tuple(field.name for field in fields(CanonicalEntry))
@@ -86,27 +95,27 @@ class MemoryDepartures:
                 if wallet is not None and wallet.unit == unit:
                     above = store.entries[wallet.wallet_id][after_seq:]
                     outcomes = _outcomes_of(store, wallet.wallet_id) if above else {}
-                    found += [_told(entry, outcomes[entry.seq]) for entry in above[: rows_max - len(found)]]
+                    found += [_told(store, entry, outcomes[entry.seq]) for entry in above[: rows_max - len(found)]]
             named = sorted({entry["wallet_id"] for entry in found})
             parcel = {"wallets": [_named(store, store.wallets[one]) for one in named], "entries": found}
         return Parcel(content=json.dumps(parcel).encode(), rows=len(found))
 
-    async def state(self, unit: int) -> Parcel:
+    async def state(self, unit: int, open_sagas: Sequence[SagaName] = ()) -> Parcel:
         async with self._store.transaction():
             store = self._store
             wallets = wallets_of(store, [unit])
             ids = {wallet.wallet_id for wallet in wallets}
-            keys = {key for key in (*store.transfers, *store.groups) if key.wallet_id in ids}
+            keys = set(open_keys(store, ids)) | {key for key in map(key_of, open_sagas) if key.wallet_id in ids}
             parcel: dict[str, list[Any]] = {
                 "wallets": [_named(store, wallet) for wallet in wallets],
                 "legs": [
                     [*hold.key, hold.terms]
                     for hold in store.holds.values()
-                    if hold.key.wallet_id in ids and hold.terms is not None
+                    if hold.key.wallet_id in ids and hold.state == "open" and hold.terms is not None
                 ],
-                "transfers": [_with_tries(store, one) for key, one in store.transfers.items() if key in keys],
-                "groups": [_with_tries(store, one) for key, one in store.groups.items() if key in keys],
-                "spent": [[*key, day, amount] for (key, day), amount in store.spent.items() if key[0] in ids],
+                "transfers": [with_tries(store, one) for key, one in store.transfers.items() if key in keys],
+                "groups": [with_tries(store, one) for key, one in store.groups.items() if key in keys],
+                "spent": [[*key, day, amount] for (key, day), amount in recently_spent(store, wallets)],
                 "exiles": [asdict(one) for one in store.exiles.values() if unit in (slot_of(one.wallet_id), one.unit)],
             }
         return Parcel(content=json.dumps(parcel).encode(), rows=sum(map(len, parcel.values())))
@@ -121,7 +130,9 @@ class MemoryArrivals:
             row = row_of(self._store, unit)
             allowed(row, take_rows(row, move_id=move_id))
             touch(self._store, [row.unit])
-            return positions_of(self._store, unit)
+            ids = {wallet.wallet_id for wallet in wallets_of(self._store, [unit])}
+            open_sagas = tuple(map(tuple, sorted(open_keys(self._store, ids))))
+            return positions_of(self._store, unit).model_copy(update={"open_sagas": open_sagas})
 
     async def take(self, unit: int, body: bytes, *, part: str, move_id: str) -> RowsTaken:
         """Rows of one part.
@@ -137,6 +148,8 @@ class MemoryArrivals:
             after = allowed(row, take_rows(row, move_id=move_id))
             try:
                 arriving = _Arriving(self._store, row.unit, parcel, move_id=move_id)
+                for told in (*parcel.get("transfers", ()), *parcel.get("groups", ())):
+                    must_go_on(self._store, saga_of(told))
                 taken = arriving.fold() if part == "entries" else sum(map(len, parcel.values()))
             except (InvariantBrokenError, KeyError, TypeError, ValueError) as error:
                 raise MoveRefusedError(MoveReason.ROWS_MUST_FOLD, str(error)) from error
@@ -155,8 +168,8 @@ class MemoryArrivals:
             if key in store.holds:  # else its entry comes later, and the whole state once more behind it
                 store.holds[key] = replace(store.holds[key], terms=terms)
         for told in (*parcel["transfers"], *parcel["groups"]):
-            one = _transfer_of(told) if "transfer_id" in told else _group_of(told)
-            (store.transfers if isinstance(one, Transfer) else store.groups)[one.key] = one  # type: ignore[assignment]
+            one = saga_of(told)
+            put_saga(store, one)
             store.tries.pop(one.key, None)
             if told["tries"] is not None:
                 store.tries[one.key] = Tries(**told["tries"])
@@ -187,6 +200,7 @@ class _Arriving:
         self._entries: list[Entry] = []
         self._recorded: list[Recorded] = []
         self._holds: dict[TransactionKey, Hold] = {}
+        self._sagas: list[Saga] = []
         self.wallets: dict[WalletId, Wallet] = {}
         for told in parcel["wallets"]:
             known = store.wallets.get(told["wallet_id"])
@@ -215,10 +229,15 @@ class _Arriving:
             entry = _entry_after(wallet, told)
             self.wallets[wallet.wallet_id] = fold(wallet, entry)
             self._entries.append(entry)
-            self._recorded.append(_recorded_of(entry, told))
+            recorded = _recorded_of(entry, told)
+            self._recorded.append(recorded)
+            saga = saga_begun_by(entry, recorded.key, recorded.terms, told["saga"] and saga_of(told["saga"]))
+            if saga is not None:
+                self._sagas.append(saga)
             about = subject_of(entry)
             if about is not None:
-                self._holds[about] = fold_hold(self._holds.get(about) or self._store.holds.get(about), entry)
+                before = self._holds.get(about) or self._store.holds.get(about)
+                self._holds[about] = fold_hold(before, entry, terms=told["leg_terms"])
         return len(self._entries)
 
     def write(self) -> None:
@@ -226,6 +245,8 @@ class _Arriving:
         store.wallets |= self.wallets
         store.opened |= {one.wallet.wallet_id: one for one in self._opened}
         store.holds |= self._holds
+        for saga in self._sagas:
+            put_saga(store, saga)
         for entry, recorded in zip(self._entries, self._recorded, strict=True):
             store.entries[WalletId(entry.wallet_id)].append(entry)
             store.recorded[recorded.key] = recorded
@@ -250,9 +271,9 @@ def digest_of(store: MemoryLedger, unit: Unit) -> str:
         (replace(wallet, frozen_by=None) for wallet in wallets),
         (one for one in opened if one[0] in ids),
         holds,
-        (one for one in store.transfers.values() if one.key.wallet_id in ids),
-        (one for one in store.groups.values() if one.key.wallet_id in ids),
-        ((key, day, amount) for (key, day), amount in store.spent.items() if key[0] in ids),
+        open_transfers(store, ids),
+        open_groups(store, ids),
+        recently_spent(store, wallets),
         ((one.wallet_id, one.unit) for one in store.exiles.values() if slot_of(one.wallet_id) == unit),
     )
     lines = [f"unit {unit}", *("\n".join(sorted(map(repr, section))) for section in sections)]
@@ -299,7 +320,9 @@ def _outcomes_of(store: MemoryLedger, wallet_id: WalletId) -> dict[int, Recorded
     return {one.seq: one for key, one in store.recorded.items() if key.wallet_id == wallet_id}
 
 
-def _told(entry: Entry, recorded: Recorded) -> Json:
+def _told(store: MemoryLedger, entry: Entry, recorded: Recorded) -> Json:
+    saga = store.transfers.get(recorded.key) or store.groups.get(recorded.key)
+    leg = subject_of(entry) if entry.kind == "hold" else None
     return {
         **{name: getattr(entry, name) for name in _CANONICAL},
         "salt": entry.salt.hex(),
@@ -311,6 +334,8 @@ def _told(entry: Entry, recorded: Recorded) -> Json:
         "recorded_amount": recorded.amount,
         "recorded_currency": recorded.currency,
         "terms": recorded.terms,
+        "leg_terms": None if leg is None else store.holds[leg].terms,
+        "saga": saga and asdict(saga),
     }
 
 
@@ -358,24 +383,6 @@ def _named(store: MemoryLedger, wallet: Wallet) -> Json:
         "kind": opened and opened.kind,
         "metadata": opened and opened.metadata,
     }
-
-
-def _with_tries(store: MemoryLedger, one: Transfer | Group) -> Json:
-    tries = store.tries.get(one.key)
-    return {**asdict(one), "tries": None if tries is None else asdict(tries)}
-
-
-def _transfer_of(told: Json) -> Transfer:
-    return Transfer(**{name: told[name] for name in told if name not in {"key", "tries"}}, key=_key(told))
-
-
-def _group_of(told: Json) -> Group:
-    plain = {name: told[name] for name in told if name not in {"key", "legs", "tries"}}
-    return Group(**plain, key=_key(told), legs=tuple(Leg(**leg) for leg in told["legs"]))
-
-
-def _key(told: Json) -> TransactionKey:
-    return TransactionKey(*told["key"])
 
 
 def _pins_of(store: MemoryLedger, wallet_id: WalletId) -> int:

@@ -169,6 +169,7 @@ holds = Table(
     PrimaryKeyConstraint("wallet_id", "vendor_id", "hold_id"),
     CheckConstraint("captured >= 0 AND remaining >= 0 AND captured + remaining <= amount", name="holds_add_up"),
     Index("holds_expiring", "expires_at", postgresql_where=text("state = 'open' AND expires_at IS NOT NULL")),
+    Index("holds_open_of_wallets", "wallet_id", postgresql_where=text("state = 'open'")),
     Index("holds_of_groups", "placed_at", postgresql_where=text("state = 'open' AND kind <> 'vendor'")),
 )
 """Money (or, for a pin, room) set aside. A fold of the wallet's entries, as the wallet is."""
@@ -200,6 +201,7 @@ transfers = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", _instant(), nullable=False, server_default=_SOON),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
+    Index("transfers_open_of_wallets", "wallet_id", postgresql_where=text("state NOT IN ('settled', 'refunded')")),
     Index("transfers_open", "next_attempt_at", postgresql_where=text("state = 'in_transit'")),
 )
 """Money that left a wallet for another cell's: in_transit, then settled or refunded, for ever."""
@@ -221,6 +223,7 @@ groups = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", _instant(), nullable=False, server_default=_SOON),
     PrimaryKeyConstraint("wallet_id", "vendor_id", "transaction_id"),
+    Index("groups_open_of_wallets", "wallet_id", postgresql_where=text("NOT is_finished")),
     Index("groups_open", "next_attempt_at", postgresql_where=text("NOT is_finished")),
 )
 """What the coordinator of a group decided, in the cell of its anchor wallet, answerable for ever."""

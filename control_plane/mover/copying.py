@@ -4,7 +4,7 @@ How far the target has come it tells itself, so a copy that was cut off anywhere
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from contract.ids import CellId
@@ -58,9 +58,10 @@ class Copier:
     ) -> Copied | Failure:
         """Everything of the unit that the target does not have; stops early where it may not go on."""
         started = perf_counter()
-        behind = await self._behind(move, unit, is_fenced=is_fenced)
-        if not isinstance(behind, dict):
-            return behind
+        both = await self._ends(move, unit, is_fenced=is_fenced)
+        if not isinstance(both, tuple):
+            return both
+        behind = _behind(*both)
         copied = Copied()
         while behind and may_go_on():
             page_started = perf_counter()
@@ -70,7 +71,8 @@ class Copier:
             copied = _sum(copied, page)
             if is_throttled and behind:
                 await self._sleep((perf_counter() - page_started) * (1 / self._pace.share - 1))
-        state = await self._pipe(move, RowsWanted(unit=unit, part="state"), is_fenced=is_fenced)
+        wanted = RowsWanted(unit=unit, part="state", open_sagas=both[1].open_sagas)
+        state = await self._pipe(move, wanted, is_fenced=is_fenced)
         if not isinstance(state, tuple):
             return state
         copied = _sum(copied, state[0])
@@ -81,7 +83,7 @@ class Copier:
         both = await self._ends(move, unit, is_fenced=False)
         if not isinstance(both, tuple):
             return both
-        source, target = both
+        source, target = (dict(one.positions) for one in both)
         unequal = sorted(wallet for wallet in source.keys() | target.keys() if source.get(wallet) != target.get(wallet))
         shown = unequal[:WALLETS_MAX]
         return {
@@ -90,17 +92,7 @@ class Copier:
             "wallets_unequal": len(unequal),
         }
 
-    async def _behind(self, move: MoveRecord, unit: int, *, is_fenced: bool) -> dict[str, tuple[int, int]] | Failure:
-        """Wallets of which the source has more: where the target stands, and where the source stood just now."""
-        both = await self._ends(move, unit, is_fenced=is_fenced)
-        if not isinstance(both, tuple):
-            return both
-        source, target = both
-        return {wallet: (target.get(wallet, 0), seq) for wallet, seq in source.items() if target.get(wallet, 0) < seq}
-
-    async def _ends(
-        self, move: MoveRecord, unit: int, *, is_fenced: bool
-    ) -> tuple[Mapping[str, int], Mapping[str, int]] | Failure:
+    async def _ends(self, move: MoveRecord, unit: int, *, is_fenced: bool) -> tuple[Positions, Positions] | Failure:
         of_source, of_target = (
             calls.versions(move, unit, is_fenced=is_fenced),
             calls.positions(move, unit, is_fenced=is_fenced),
@@ -112,7 +104,7 @@ class Copier:
             return source
         if not isinstance(target, Positions):
             return target
-        return dict(source.positions), dict(target.positions)
+        return source, target
 
     async def _positions(self, cell: CellId, call: Call[Positions]) -> Positions | StepRefused | Unreachable:
         return await self._cells.ask(cell, call)
@@ -151,6 +143,12 @@ class Copier:
             return taken
         size = len(rows.content)
         return Copied(rows=rows.count, bytes=size, ms=(perf_counter() - started) * 1000), taken
+
+
+def _behind(source: Positions, target: Positions) -> dict[str, tuple[int, int]]:
+    """Wallets of which the source has more: where the target stands, and where the source stood just now."""
+    here = dict(target.positions)
+    return {wallet: (here.get(wallet, 0), seq) for wallet, seq in source.positions if here.get(wallet, 0) < seq}
 
 
 def _sum(one: Copied, other: Copied) -> Copied:

@@ -73,6 +73,8 @@ class Forgeries:
     sum: tuple[bytes, bytes]
     text: tuple[bytes, bytes]
     kind: tuple[bytes, bytes]
+    saga: tuple[bytes, bytes]
+    """A transfer of 25 that is on its way."""
 
 
 class MovingCell:
@@ -84,6 +86,7 @@ class MovingCell:
         sum=(b"\tcredit\t100\t", b"\tcredit\t900\t"),
         text=(b"\tacme\t", b"\tevil\t"),
         kind=(b"\tcredit\t", b"\tcredit\tx"),
+        saga=(b', 25, "EUR", "in_transit"', b', 95, "EUR", "in_transit"'),
     )
 
     def __init__(self, name: str, database: CellDatabase, running: RunningLanes) -> None:
@@ -275,7 +278,8 @@ class Mover:
 
     async def copy_state(self) -> None:
         for unit in await self._filled():
-            page = await self.outgoing("rows", {"unit": unit, "part": "state"})
+            open_sagas = done(await self.incoming("positions", {"units": [unit]}))["open_sagas"]
+            page = await self.outgoing("rows", {"unit": unit, "part": "state", "open_sagas": open_sagas})
             assert page.status_code == 200, page.text
             done(await self.put(unit, "state", page.content))
 
@@ -326,6 +330,13 @@ class Mover:
         await self.granted()
         done(await self.activate())
         done(await self.outgoing("tombstone"))
+
+
+async def give_away(away: Mover) -> None:
+    """To a cell that is not there: fenced, sealed by nobody, granted."""
+    fence = done(await away.outgoing("fence", {"units": away.units, "to_cell": "cell-z"}))["fences"][0]
+    staged = {"unit": fence["unit"], "epoch": 2, "fence_no": fence["fence_no"], "digest": fence["digest"]}
+    done(await away.outgoing("grant", {"to_cell": "cell-z", "staged": [staged]}))
 
 
 @asynccontextmanager

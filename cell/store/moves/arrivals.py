@@ -1,4 +1,4 @@
-"""Rows that arrive at the target: entries are folded, everything else is replaced.
+"""Rows that arrive at the target: entries are folded, with what they began; what changes in place is replaced.
 
 What travels is believed only as far as it can be computed again: every hash from its predecessor, every wallet and
 hold from its entries, by the functions of the write path. Arriving twice changes nothing. Copied entries carry xid 0,
@@ -8,23 +8,33 @@ so that nobody takes them for news. Knows no state of units beyond the one that 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import TupleRow
 
+from cell.ledger.begun import Saga, begins_group, saga_begun_by
 from cell.ledger.holding import fold_hold, subject_of
-from cell.ledger.model import Entry, Hold, TransactionKey, Wallet
+from cell.ledger.model import Entry, Group, Hold, TransactionKey, Transfer, Wallet
 from cell.ledger.outcomes import Changes
 from cell.ledger.posting import InvariantBrokenError, fold
 from cell.ledger.unit_life import take_rows
 from cell.store import arrays, promises
 from cell.store.audit import audited_entry
-from cell.store.moves.parcels import ARRIVED, ENTRY_COLUMNS, sections
+from cell.store.moves.parcels import (
+    ARRIVED,
+    BEGUN_COLUMNS,
+    ENTRY_COLUMNS,
+    GROUP_IS_OPEN,
+    RECORD_COLUMNS,
+    TRANSFER_IS_OPEN,
+    sections,
+)
 from cell.store.moves.sessions import Connection, MoveRefusedError, Sessions, rows
 from cell.store.moves.unit_rows import allowed, lock_units, save_units
 from cell.store.statements import LOCK_WALLETS, UPDATE_WALLETS, wallet_columns, wallet_of
 from contract.chain import ZERO_HASH, CanonicalEntry, sealed_hash
+from contract.ids import TransactionId, VendorId, WalletId
 from contract.moves import MoveReason, Positions, RowsTaken
 
 _POSITIONS: Final = "SELECT wallet_id, seq FROM wallets WHERE unit = %s ORDER BY wallet_id"
@@ -48,9 +58,15 @@ ON CONFLICT (wallet_id) DO UPDATE
 SET unit = excluded.unit, owner_type = excluded.owner_type, owner_ref = excluded.owner_ref, kind = excluded.kind,
     currency = excluded.currency, opened_at = excluded.opened_at, frozen_by = excluded.frozen_by,
     blocked_by = excluded.blocked_by, metadata = excluded.metadata
+WHERE (wallets.unit, wallets.owner_type, wallets.owner_ref, wallets.kind, wallets.currency, wallets.opened_at,
+       wallets.frozen_by, wallets.blocked_by, wallets.metadata)
+    IS DISTINCT FROM (excluded.unit, excluded.owner_type, excluded.owner_ref, excluded.kind, excluded.currency,
+                      excluded.opened_at, excluded.frozen_by, excluded.blocked_by, excluded.metadata)
 """
 
-_ARRIVED_ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM arrived_entries ORDER BY wallet_id, seq"  # noqa: S608
+_ARRIVED_ENTRIES: Final = (
+    f"SELECT {ENTRY_COLUMNS}, {RECORD_COLUMNS}, {BEGUN_COLUMNS} FROM arrived_entries ORDER BY wallet_id, seq"  # noqa: S608
+)
 
 _ABOVE: Final = "FROM arrived_entries a JOIN wallets w ON w.wallet_id = a.wallet_id AND a.seq > w.seq"
 """Before the wallets are brought up to date: what is here already stays as it is."""
@@ -75,6 +91,20 @@ INSERT INTO reversals (wallet_id, vendor_id, original, seq, amount)
 SELECT a.wallet_id, a.subject_vendor_id, a.subject_id, a.seq, abs(a.amount) {_ABOVE} WHERE a.kind = 'reversal'
 """
 
+_CONTRADICTED: Final = """
+SELECT t.wallet_id, t.transaction_id
+FROM arrived_transfers a JOIN transfers t USING (wallet_id, vendor_id, transaction_id)
+WHERE t.state <> 'missing' AND (t.transfer_id, t.to_wallet_id, t.amount, t.currency, t.sent_at)
+    IS DISTINCT FROM (a.transfer_id, a.to_wallet_id, a.amount, a.currency, a.sent_at)
+UNION ALL
+SELECT t.wallet_id, t.transaction_id
+FROM arrived_groups a JOIN groups t USING (wallet_id, vendor_id, transaction_id)
+WHERE t.state <> 'missing' AND (t.group_id, t.currency, t.started_at, t.decide_by)
+    IS DISTINCT FROM (a.group_id, a.currency, a.started_at, a.decide_by)
+LIMIT 1
+"""
+"""A saga goes on and never becomes another one: what has ended enters no digest, so it is held against what was open."""
+
 _REPLACE: Final = (
     (
         "UPDATE holds h SET terms = a.terms FROM arrived_legs a "
@@ -82,22 +112,21 @@ _REPLACE: Final = (
     ),
     (
         "INSERT INTO transfers SELECT * FROM arrived_transfers ON CONFLICT (wallet_id, vendor_id, transaction_id) "
-        "DO UPDATE SET state = excluded.state, details = excluded.details, attempts = excluded.attempts, "
-        "next_attempt_at = excluded.next_attempt_at "
-        "WHERE (transfers.state, transfers.details, transfers.attempts, transfers.next_attempt_at) "
-        "IS DISTINCT FROM (excluded.state, excluded.details, excluded.attempts, excluded.next_attempt_at)"
+        "DO UPDATE SET transfer_id = excluded.transfer_id, to_wallet_id = excluded.to_wallet_id, "
+        "amount = excluded.amount, currency = excluded.currency, state = excluded.state, details = excluded.details, "
+        "sent_at = excluded.sent_at, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at "
+        "WHERE transfers IS DISTINCT FROM excluded"
     ),
     (
         "INSERT INTO groups SELECT * FROM arrived_groups ON CONFLICT (wallet_id, vendor_id, transaction_id) "
-        "DO UPDATE SET state = excluded.state, is_finished = excluded.is_finished, legs = excluded.legs, "
-        "details = excluded.details, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at "
-        "WHERE (groups.state, groups.is_finished, groups.legs, groups.details, groups.attempts, "
-        "groups.next_attempt_at) IS DISTINCT FROM (excluded.state, excluded.is_finished, excluded.legs, "
-        "excluded.details, excluded.attempts, excluded.next_attempt_at)"
+        "DO UPDATE SET group_id = excluded.group_id, currency = excluded.currency, state = excluded.state, "
+        "is_finished = excluded.is_finished, legs = excluded.legs, details = excluded.details, "
+        "started_at = excluded.started_at, decide_by = excluded.decide_by, attempts = excluded.attempts, "
+        "next_attempt_at = excluded.next_attempt_at WHERE groups IS DISTINCT FROM excluded"
     ),
     (
         "INSERT INTO spent SELECT * FROM arrived_spent ON CONFLICT (wallet_id, vendor_id, day) "
-        "DO UPDATE SET amount = excluded.amount"
+        "DO UPDATE SET amount = excluded.amount WHERE spent.amount <> excluded.amount"
     ),
     (
         "INSERT INTO isolated SELECT * FROM arrived_isolated ON CONFLICT (wallet_id) "
@@ -108,17 +137,31 @@ _REPLACE: Final = (
 
 _FORGET_REJOINED: Final = "SELECT forget_exiles_but(%s, ARRAY(SELECT wallet_id FROM arrived_isolated))"
 
-_COUNT_PINS: Final = """
-UPDATE wallets w SET pinned = coalesce(p.pins, 0) + coalesce(t.away, 0)
-FROM wallets o
-LEFT JOIN (SELECT wallet_id, sum(remaining)::bigint AS pins FROM holds
-           WHERE state = 'open' AND kind = 'pin' GROUP BY wallet_id) p USING (wallet_id)
-LEFT JOIN (SELECT wallet_id, sum(amount)::bigint AS away FROM transfers
-           WHERE state = 'in_transit' GROUP BY wallet_id) t USING (wallet_id)
-WHERE w.wallet_id = o.wallet_id AND o.unit = %s AND w.pinned <> coalesce(p.pins, 0) + coalesce(t.away, 0)
-"""
+_COUNT_PINS: Final = f"""
+UPDATE wallets w SET pinned = counted.pinned
+FROM (
+    SELECT o.wallet_id, (
+        coalesce((SELECT sum(h.remaining) FROM holds h
+                  WHERE h.wallet_id = o.wallet_id AND h.state = 'open' AND h.kind = 'pin'), 0)
+        + coalesce((SELECT sum(t.amount) FROM transfers t
+                    WHERE t.wallet_id = o.wallet_id AND {TRANSFER_IS_OPEN} AND t.state = 'in_transit'), 0)
+    )::bigint AS pinned
+    FROM wallets o WHERE o.unit = %s
+) counted
+WHERE w.wallet_id = counted.wallet_id AND w.pinned <> counted.pinned
+"""  # noqa: S608 - our own words
 
+_OPEN_SAGAS: Final = f"""
+SELECT t.wallet_id, t.vendor_id, t.transaction_id FROM wallets w JOIN transfers t USING (wallet_id)
+WHERE w.unit = %s AND {TRANSFER_IS_OPEN}
+UNION ALL
+SELECT t.wallet_id, t.vendor_id, t.transaction_id FROM wallets w JOIN groups t USING (wallet_id)
+WHERE w.unit = %s AND {GROUP_IS_OPEN}
+ORDER BY 1, 2, 3
+"""  # noqa: S608 - our own words
 
+_RECORD: Final = len(ENTRY_COLUMNS.split(", "))
+"""Where in a row that arrived stands what was recorded for its entry, and then what it began."""
 _FIELDS: Final = tuple(field.name for field in fields(CanonicalEntry))
 
 
@@ -132,7 +175,12 @@ class Arrivals:
             allowed(row, take_rows(row, move_id=move_id))
             await rows(connection, TOUCH, arrays.int4s([unit]))
             found = await rows(connection, _POSITIONS, unit)
-        return Positions(unit=unit, positions=tuple((wallet_id, seq) for wallet_id, seq in found))
+            sagas = await rows(connection, _OPEN_SAGAS, unit, unit)
+        return Positions(
+            unit=unit,
+            positions=tuple((wallet_id, seq) for wallet_id, seq in found),
+            open_sagas=tuple((wallet_id, vendor_id, name) for wallet_id, vendor_id, name in sagas),
+        )
 
     async def take(self, unit: int, body: bytes, *, part: str, move_id: str) -> RowsTaken:
         """Rows of one part.
@@ -166,6 +214,9 @@ async def _take(
     counts = {name: await _copy_in(connection, name, lines) for name, lines in parcel}
     wallets = await _lock_wallets(connection, unit, move_id=move_id)
     if part == "state":
+        contradicted = await rows(connection, _CONTRADICTED)
+        if contradicted:
+            raise _not_folding(f"Saga {contradicted[0][1]} of wallet {contradicted[0][0]} is another one here.")
         for statement in _REPLACE:
             await rows(connection, statement)
         await rows(connection, _FORGET_REJOINED, unit)
@@ -200,28 +251,33 @@ async def _lock_wallets(connection: Connection, unit: int, *, move_id: str) -> d
 
 
 async def _fold_entries(connection: Connection, wallets: dict[str, Wallet]) -> int:
-    """Brings `wallets` up to date; gives the number of entries that were new."""
+    """Brings `wallets` up to date, and writes what their new entries began; gives the number of those."""
     arrived = await rows(connection, _ARRIVED_ENTRIES)
     unknown = {row[0] for row in arrived} - wallets.keys()
     if unknown:
         raise _not_folding(f"Wallet {min(unknown)} has entries and no name.")
     before = dict(wallets)
-    about_holds: list[Entry] = []
+    folded: list[tuple[Entry, str | None]] = []
+    sagas: list[Saga] = []
     for wallet_id, of_wallet in groupby(arrived, key=lambda row: row[0]):
         wallet = wallets[wallet_id]
         for row in of_wallet:
             if row[1] > wallet.seq:
                 entry = _entry_after(wallet, row)
                 wallet = fold(wallet, entry)
-                about_holds.append(entry)
+                recorded_under, _, _, _, terms, leg_terms, told = row[_RECORD:]
+                folded.append((entry, leg_terms))
+                sagas += _saga_begun_by(entry, recorded_under, terms, told)
         wallets[wallet_id] = wallet
-    count = len(about_holds)
-    holds = await _folded_holds(connection, about_holds)
+    count = len(folded)
+    holds = await _folded_holds(connection, folded)
     for statement in (_INSERT_ENTRIES, _INSERT_TRANSACTIONS):
         if (await connection.execute(statement.encode())).rowcount != count:
             raise _not_folding("An entry came twice.")
     await connection.execute(_INSERT_REVERSALS.encode())
-    for statement, columns in promises.writes([Changes(holds=tuple(holds))]):
+    transfers = tuple(saga for saga in sagas if isinstance(saga, Transfer))
+    groups = tuple(saga for saga in sagas if isinstance(saga, Group))
+    for statement, columns in promises.writes([Changes(holds=tuple(holds), transfers=transfers, groups=groups)]):
         await rows(connection, statement, *columns)
     grown = [wallet for wallet_id, wallet in wallets.items() if wallet.seq != before[wallet_id].seq]
     if grown:
@@ -243,13 +299,24 @@ def _entry_after(wallet: Wallet, row: TupleRow) -> Entry:
     return entry
 
 
-async def _folded_holds(connection: Connection, entries: Sequence[Entry]) -> list[Hold]:
-    about = [(key, entry) for entry in entries if (key := subject_of(entry)) is not None]
+def _saga_begun_by(entry: Entry, recorded_under: VendorId, terms: str | None, told: list[Any] | None) -> list[Saga]:
+    key = TransactionKey(WalletId(entry.wallet_id), recorded_under, TransactionId(entry.transaction_id))
+    read = promises.group_of if begins_group(entry) else promises.transfer_of
+    try:
+        saga = saga_begun_by(entry, key, terms, None if told is None else read(told))  # type: ignore[arg-type]
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvariantBrokenError(f"P7: what entry {entry.seq} of {entry.wallet_id} began cannot be read") from error
+    return [] if saga is None else [saga]
+
+
+async def _folded_holds(connection: Connection, entries: Sequence[tuple[Entry, str | None]]) -> list[Hold]:
+    """Each entry with the terms of the leg that it places."""
+    about = [(key, entry, terms) for entry, terms in entries if (key := subject_of(entry)) is not None]
     if not about:
         return []
-    keys = list(dict.fromkeys(key for key, _ in about))
+    keys = list(dict.fromkeys(key for key, _, _ in about))
     stored = await rows(connection, promises.SELECT_HOLDS, *promises.key_columns(keys))
     holds: dict[TransactionKey, Hold] = {hold.key: hold for hold in map(promises.hold_of, stored)}
-    for key, entry in about:
-        holds[key] = fold_hold(holds.get(key), entry)
+    for key, entry, terms in about:
+        holds[key] = fold_hold(holds.get(key), entry, terms=terms)
     return list(holds.values())

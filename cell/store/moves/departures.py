@@ -10,15 +10,33 @@ from typing import Any, Final
 from psycopg import AsyncClientCursor, IsolationLevel
 
 from cell.store import arrays
-from cell.store.moves.parcels import ENTRIES, ENTRY_COLUMNS, NAME_COLUMNS, WALLETS, section
+from cell.store.moves.parcels import (
+    ENTRIES,
+    ENTRY_COLUMNS,
+    GROUP_IS_OPEN,
+    INSTANTS,
+    NAME_COLUMNS,
+    RECENT_DAY,
+    TRANSFER_IS_OPEN,
+    WALLETS,
+    section,
+)
 from cell.store.moves.sessions import Connection, Sessions, rows
 from cell.store.moves.unit_rows import read_units
+from cell.store.promises import GROUP_COLUMNS, TRANSFER_COLUMNS
 from cell.store.revision import SCHEMA_REVISION
-from contract.moves import Positions, Survey, Surveys
+from contract.moves import Positions, SagaName, Survey, Surveys
 from contract.values import value
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of one page of entries; one more row may stand above it."""
+
+
+def _as_json(columns: str) -> str:
+    """Instants as microseconds."""
+    instants = {name: f"(extract(epoch FROM s.{name}) * 1000000)::bigint" for name in INSTANTS}
+    return ", ".join(instants.get(name, f"s.{name}") for name in columns.split(", "))
+
 
 _SIZES: Final = "SELECT unit, count(*), sum(seq)::bigint FROM wallets WHERE unit = ANY(%s) GROUP BY unit"
 
@@ -39,10 +57,26 @@ _WANTED: Final = """
 """
 """As many wallets as fill a page: the logs of the others are not touched."""
 
+_LEG_TERMS: Final = """
+CASE WHEN e.kind = 'hold' AND e.subject_vendor_id = '@group' THEN (
+    SELECT h.terms FROM holds h WHERE (h.wallet_id, h.vendor_id, h.hold_id) = (e.wallet_id, '@group', e.subject_id)
+) END"""
+
+_SAGA: Final = f"""
+CASE WHEN t.kind = 'transfer_out' AND e.kind = 'transfer_out' AND e.counter_account = 'in_transit'
+          AND t.vendor_id <> '@group' THEN (
+    SELECT json_build_array({_as_json(TRANSFER_COLUMNS)}) FROM transfers s
+    WHERE (s.wallet_id, s.vendor_id, s.transaction_id) = (t.wallet_id, t.vendor_id, t.transaction_id)
+) WHEN t.kind = 'group' THEN (
+    SELECT json_build_array({_as_json(GROUP_COLUMNS)}) FROM groups s
+    WHERE (s.wallet_id, s.vendor_id, s.transaction_id) = (t.wallet_id, t.vendor_id, t.transaction_id)
+) END"""  # noqa: S608 - our own words
+"""What an entry has begun, as it stands now (cell/ledger/begun.py), in the order of cell/store/promises.py."""
+
 ENTRIES_QUESTION: Final = f"""
 COPY (
     SELECT {", ".join(f"e.{name}" for name in ENTRY_COLUMNS.split(", "))},
-           t.vendor_id, t.requested_amount, t.amount, t.currency, t.terms
+           t.vendor_id, t.requested_amount, t.amount, t.currency, t.terms, {_LEG_TERMS}, {_SAGA}
     FROM {_WANTED} k, LATERAL (
         SELECT * FROM entries
         WHERE wallet_id = k.wallet_id AND posted_at >= entries_begin_at(k.wallet_id, k.after_seq) AND seq > k.after_seq
@@ -55,13 +89,29 @@ COPY (
 
 _NAMES: Final = f"COPY (SELECT {NAME_COLUMNS} FROM wallets WHERE unit = %(unit)s{{more}} ORDER BY wallet_id) TO STDOUT"  # noqa: S608
 
-_OF_UNIT: Final = "WHERE wallet_id IN (SELECT wallet_id FROM wallets WHERE unit = %(unit)s)"
+_ASKED: Final = """
+SELECT t.* FROM unnest(%(wallets)s::uuid[], %(vendors)s::text[], %(transactions)s::uuid[])
+    AS k (wallet_id, vendor_id, transaction_id)
+JOIN {table} t USING (wallet_id, vendor_id, transaction_id) JOIN wallets w USING (wallet_id)
+WHERE w.unit = %(unit)s AND NOT ({is_open})
+"""
+
+_OPEN_OF_UNIT: Final = (
+    "SELECT t.* FROM wallets w JOIN {table} t USING (wallet_id) WHERE w.unit = %(unit)s AND {is_open}"
+)
+_SAGAS: Final = f"{_OPEN_OF_UNIT} UNION ALL {_ASKED}"
 
 _STATE: Final = {
-    "legs": f"SELECT wallet_id, vendor_id, hold_id, terms FROM holds {_OF_UNIT} AND terms IS NOT NULL",  # noqa: S608
-    "transfers": f"SELECT * FROM transfers {_OF_UNIT}",  # noqa: S608
-    "groups": f"SELECT * FROM groups {_OF_UNIT}",  # noqa: S608
-    "spent": f"SELECT * FROM spent {_OF_UNIT}",  # noqa: S608
+    "legs": (
+        "SELECT h.wallet_id, h.vendor_id, h.hold_id, h.terms FROM wallets w JOIN holds h USING (wallet_id) "
+        "WHERE w.unit = %(unit)s AND h.state = 'open' AND h.terms IS NOT NULL"
+    ),
+    "transfers": _SAGAS.format(table="transfers", is_open=TRANSFER_IS_OPEN),
+    "groups": _SAGAS.format(table="groups", is_open=GROUP_IS_OPEN),
+    "spent": (
+        "SELECT s.* FROM wallets w JOIN spent s USING (wallet_id) "  # noqa: S608 - our own words
+        f"WHERE w.unit = %(unit)s AND (s.day >= {RECENT_DAY} OR s.day >= (now() AT TIME ZONE 'UTC')::date - 2)"
+    ),
     "isolated": "SELECT * FROM isolated WHERE slot = %(unit)s OR unit = %(unit)s",
 }
 
@@ -119,9 +169,10 @@ class Departures:
         content = section(WALLETS, b"".join(names)) + section(ENTRIES, b"".join(lines))
         return Parcel(content=content, rows=len(lines))
 
-    async def state(self, unit: int) -> Parcel:
-        """All that changes in place, in one snapshot."""
-        wanted = {"unit": unit}
+    async def state(self, unit: int, open_sagas: Sequence[SagaName] = ()) -> Parcel:
+        """All that changes in place, in one snapshot; of the sagas those that are open here, and those asked for."""
+        wallets, vendors, transactions = map(list, zip(*open_sagas, strict=True)) if open_sagas else ([], [], [])
+        wanted = {"unit": unit, "wallets": wallets, "vendors": vendors, "transactions": transactions}
         async with self._sessions.transaction(isolation=IsolationLevel.REPEATABLE_READ) as connection:
             found = {WALLETS: await _copy(connection, _NAMES.format(more=""), wanted)}
             for name, question in _STATE.items():

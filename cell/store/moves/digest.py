@@ -1,8 +1,9 @@
 """The digest of a unit: what both cells must agree on before the source lets go, money first.
 
 A wallet's head hash stands for its whole log (the target has computed it by folding), so a digest costs as much as
-the unit has wallets and promises, however long their logs are. Of the rest every row enters with its canonical text.
-What only one cell knows is left out: marks of moves, attempts, where exiles were last seen.
+the unit has wallets and open promises, however long their logs are. With its entry each saga has come as that entry
+says it; which of them are open, and how, enters with its canonical text, and what has ended never changes again. What
+only one cell knows is left out: marks of moves, attempts, where exiles were last seen; and sums of days long past.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cell.store import arrays
+from cell.store.moves.parcels import GROUP_IS_OPEN, RECENT_DAY, TRANSFER_IS_OPEN
 from cell.store.moves.sessions import Connection, rows
 
 _SUMS: Final = """
@@ -45,25 +47,23 @@ _SECTIONS: Final = (
         figures="count(*), sum(h.remaining)",
     ),
     _rows_of(
-        "transfers",
-        "wallets w JOIN transfers t ON t.wallet_id = w.wallet_id",
+        "open transfers",
+        f"wallets w JOIN transfers t ON t.wallet_id = w.wallet_id AND {TRANSFER_IS_OPEN}",
         "t.wallet_id, t.vendor_id, t.transaction_id, t.transfer_id, t.to_wallet_id, t.amount, t.currency, t.state, "
         "t.details, t.sent_at",
         't.wallet_id, t.vendor_id COLLATE "C", t.transaction_id',
-        figures="count(*), count(*) FILTER (WHERE t.state = 'in_transit'), "
-        "coalesce(sum(t.amount) FILTER (WHERE t.state = 'in_transit'), 0)",
+        figures="count(*), sum(t.amount)",
     ),
     _rows_of(
-        "groups",
-        "wallets w JOIN groups g ON g.wallet_id = w.wallet_id",
-        "g.wallet_id, g.vendor_id, g.transaction_id, g.group_id, g.currency, g.state, g.is_finished, g.legs, "
-        "g.details, g.started_at, g.decide_by",
-        'g.wallet_id, g.vendor_id COLLATE "C", g.transaction_id',
-        figures="count(*), count(*) FILTER (WHERE NOT g.is_finished)",
+        "open groups",
+        f"wallets w JOIN groups t ON t.wallet_id = w.wallet_id AND {GROUP_IS_OPEN}",
+        "t.wallet_id, t.vendor_id, t.transaction_id, t.group_id, t.currency, t.state, t.legs, t.details, "
+        "t.started_at, t.decide_by",
+        't.wallet_id, t.vendor_id COLLATE "C", t.transaction_id',
     ),
     _rows_of(
         "spent",
-        "wallets w JOIN spent s ON s.wallet_id = w.wallet_id",
+        f"wallets w JOIN spent s ON s.wallet_id = w.wallet_id AND s.day >= {RECENT_DAY}",
         "s.wallet_id, s.vendor_id, s.day, s.amount",
         's.wallet_id, s.vendor_id COLLATE "C", s.day',
         figures="count(*), sum(s.amount)",
@@ -87,5 +87,5 @@ async def digests(connection: Connection, units: Sequence[int]) -> dict[int, str
 
 
 def _digest(unit: int, lines: Sequence[str]) -> str:
-    text = "\n".join(("v1", f"unit {unit}", *lines))
+    text = "\n".join(("v2", f"unit {unit}", *lines))
     return hashlib.sha256(text.encode()).hexdigest()

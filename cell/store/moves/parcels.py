@@ -1,7 +1,9 @@
 r"""What travels between cells: sections of rows in PostgreSQL's COPY text format, each between its name and `\.`.
 
 Owns which columns travel and in which order. Computed figures (balance, held, seq, hashes of the wallet row, pins) do
-not: the target folds the entries and computes them. A recorded outcome is an entry with five columns more.
+not: the target folds the entries and computes them. A recorded outcome is an entry with five columns more; what it has
+begun (the terms of a leg, a saga) are two more. So nothing that has ended travels but with its entry, or once more for
+a target that has it as open.
 """
 
 from collections.abc import Iterator
@@ -19,8 +21,20 @@ ENTRY_COLUMNS: Final = (
 )
 """In the order of cell/store/audit.py, whose reader takes them."""
 RECORD_COLUMNS: Final = "recorded_under, asked_amount, recorded_amount, recorded_currency, terms"
+BEGUN_COLUMNS: Final = "leg_terms, saga"
 NAME_COLUMNS: Final = "wallet_id, owner_type, owner_ref, kind, currency, opened_at, blocked_by, metadata"
 """What of a wallet no entry states, or only an erasable text."""
+
+INSTANTS: Final = frozenset({"sent_at", "started_at", "decide_by"})
+"""Of sagas; in JSON they are microseconds."""
+
+TRANSFER_IS_OPEN: Final = "t.state NOT IN ('settled', 'refunded')"
+GROUP_IS_OPEN: Final = "NOT t.is_finished"
+"""As the indexes of what is open have it: how much has ended does not matter to who asks by these."""
+
+RECENT_DAY: Final = "(w.posted_at AT TIME ZONE 'UTC')::date - 2"
+"""Sums of earlier days nobody reads again: a wallet's last entry is no older than its last sum, and no limit looks
+further back than to the day before. By the wallet's own log, so that both cells mean the same days."""
 
 ARRIVED: Final = """
 CREATE TEMP TABLE IF NOT EXISTS arrived_wallets (
@@ -32,7 +46,7 @@ CREATE TEMP TABLE IF NOT EXISTS arrived_entries (
     vendor_id text, counter_account text, subject_id uuid, subject_vendor_id text, expires_at timestamptz,
     requested_kind text, requested_amount bigint, reason text, sealed bytea, hash bytea, salt bytea, details text,
     context text, recorded_under text, asked_amount bigint, recorded_amount bigint, recorded_currency text,
-    terms text) ON COMMIT DELETE ROWS;
+    terms text, leg_terms text, saga json) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS arrived_legs (
     wallet_id uuid, vendor_id text, hold_id uuid, terms text) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS arrived_transfers (LIKE transfers) ON COMMIT DELETE ROWS;

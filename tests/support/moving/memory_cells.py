@@ -65,6 +65,10 @@ class MemoryMovingCell:
         sum=(b'"delta": 100,', b'"delta": 900,'),
         text=(b'"vendor_id": "acme"', b'"vendor_id": "evil"'),
         kind=(b'"kind": "credit"', b'"kind": ["credit"]'),
+        saga=(
+            b'"amount": 25, "currency": "EUR", "state": "in_transit"',
+            b'"amount": 95, "currency": "EUR", "state": "in_transit"',
+        ),
     )
 
     def __init__(self, name: str, store: MemoryLedger, running: RunningLanes, network: ByHost) -> None:
@@ -123,17 +127,17 @@ class MemoryMovingCell:
 
 
 @asynccontextmanager
-async def two_memory_cells() -> AsyncIterator[tuple[MemoryMovingCell, MemoryMovingCell]]:
-    """The first owns every slot, the second none."""
+async def memory_cells(*names: str) -> AsyncIterator[list[MemoryMovingCell]]:
+    """The first owns every slot, the others none."""
     network = ByHost()
     async with AsyncExitStack() as stack:
         cells = []
-        for name in ("cell-a", "cell-b"):
+        for name in names:
             store = MemoryLedger(clock=lambda: time.time_ns() // 1_000)
-            if name == "cell-a":
+            if name == names[0]:
                 store.units = {unit: UnitRow(unit=unit, state="active", epoch=1) for unit in map(Unit, range(SLOTS))}
             running = await stack.enter_async_context(running_lanes(store))
             cells.append(MemoryMovingCell(name, store, running, network))
-        yield cells[0], cells[1]
+        yield cells
         for cell in cells:
             await cell.moves.close()

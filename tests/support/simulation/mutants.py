@@ -23,7 +23,7 @@ from cell.store import memory_moves, memory_rows
 from cell.store.memory import MemoryLedger, MemorySession
 from cell.store.memory_moves import MemorySource
 from cell.store.moves.departures import Parcel
-from contract.moves import Grant, Grants
+from contract.moves import Grant, Grants, SagaName
 from simulation.cell import Disk, FragileSession
 from simulation.fleet import SimulatedFleet
 from simulation.run import run
@@ -61,34 +61,46 @@ def grant_without_its_fence(_: SimulatedFleet) -> Iterator[None]:
 
 
 def seal_without_the_digest(_: SimulatedFleet) -> Iterator[None]:
-    """The target signs for whatever it has; and of the rows that change in place a few are forgotten on the way."""
-    honest_seal, honest_state = unit_life.seal, memory_rows.MemoryDepartures.state
+    """The target signs for whatever it has; and of what is on its way some is told as over."""
+    honest_seal = unit_life.seal
 
     def seal(row: UnitRow, **said: Any) -> unit_life.Verdict:
         return honest_seal(row, **{**said, "digest_here": said["digest"]})
 
-    with (
-        patch.object(unit_life, "seal", seal),
-        patch.object(memory_rows.MemoryDepartures, "state", _forgetful(honest_state)),
-    ):
+    with patch.object(unit_life, "seal", seal), _forgetful():
         yield
 
 
 def rows_forgotten_on_the_way(_: SimulatedFleet) -> Iterator[None]:
     """Only the second flaw of the mutant above: the digest must keep every move with a lost row from its grant."""
-    honest = memory_rows.MemoryDepartures.state
-    with patch.object(memory_rows.MemoryDepartures, "state", _forgetful(honest)):
+    with _forgetful():
         yield
 
 
-def _forgetful(honest: Callable[..., Any]) -> Callable[..., Any]:
-    async def state(departures: Any, unit: int) -> Parcel:
-        parcel: Parcel = await honest(departures, unit)
+@contextmanager
+def _forgetful() -> Iterator[None]:
+    """Transfers that are on their way come with their entries as settled, and are not told of as open."""
+    honest_state, honest_entries = memory_rows.MemoryDepartures.state, memory_rows.MemoryDepartures.entries
+
+    async def state(departures: Any, unit: int, open_sagas: Sequence[SagaName] = ()) -> Parcel:
+        parcel = await honest_state(departures, unit, open_sagas)
         told = json.loads(parcel.content)
         told["transfers"] = [one for one in told["transfers"] if one["state"] != "in_transit"]
         return Parcel(content=json.dumps(told).encode(), rows=parcel.rows)
 
-    return state
+    async def entries(departures: Any, unit: int, positions: Any, *, rows_max: int) -> Parcel:
+        parcel = await honest_entries(departures, unit, positions, rows_max=rows_max)
+        told = json.loads(parcel.content)
+        for entry in told["entries"]:
+            if entry["saga"] is not None and entry["saga"]["state"] == "in_transit":
+                entry["saga"] |= {"state": "settled", "details": None}
+        return Parcel(content=json.dumps(told).encode(), rows=parcel.rows)
+
+    with (
+        patch.object(memory_rows.MemoryDepartures, "state", state),
+        patch.object(memory_rows.MemoryDepartures, "entries", entries),
+    ):
+        yield
 
 
 def activation_without_a_grant(_: SimulatedFleet) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cell_lanes import code
 from ledger_book import Book
-from moving_cells import Mover, MovingCell, done, mover, refused
+from moving_cells import MovingCell, done, give_away, mover, refused
 
 from cell.ledger.commands import Command
 from cell.ledger.footprint import Footprint, footprint, union
@@ -51,13 +51,6 @@ async def filled(a: MovingCell, book: Book) -> dict[str, Command]:
     refused_one = book.debit(ALICE, 100_000)
     assert await a.running.codes(refused_one) == ["available_balance_must_cover_amount"]
     return {**commands, "refused": refused_one}
-
-
-async def give_away(away: Mover) -> None:
-    """To a cell that is not there: fenced, sealed by nobody, granted."""
-    fence = done(await away.outgoing("fence", {"units": away.units, "to_cell": "cell-z"}))["fences"][0]
-    staged = {"unit": fence["unit"], "epoch": 2, "fence_no": fence["fence_no"], "digest": fence["digest"]}
-    done(await away.outgoing("grant", {"to_cell": "cell-z", "staged": [staged]}))
 
 
 def footprint_of(commands: dict[str, Command]) -> Footprint:

@@ -103,7 +103,7 @@ WHERE t.state <> 'missing' AND (t.group_id, t.currency, t.started_at, t.decide_b
     IS DISTINCT FROM (a.group_id, a.currency, a.started_at, a.decide_by)
 LIMIT 1
 """
-"""A saga goes on and never becomes another one: what has ended enters no digest, so it is held against what was open."""
+"""A saga goes on and never becomes another one. What has ended enters no digest: it is held against what was open."""
 
 _REPLACE: Final = (
     (

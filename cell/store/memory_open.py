@@ -33,7 +33,7 @@ def recently_spent(store: MemoryLedger, wallets: Iterable[Wallet]) -> list[tuple
     return [
         ((key, day), amount)
         for (key, day), amount in store.spent.items()
-        if key[0] in first_day and day >= first_day[key[0]]
+        if day >= first_day.get(WalletId(key[0]), day + 1)
     ]
 
 

@@ -1,9 +1,10 @@
-"""`python -m cell serve | migrate`: settings, signals and the event loop live here, and only here."""
+"""`python -m cell serve | migrate | await-schema`: settings, signals and the event loop live here, and only here."""
 
 import asyncio
 import os
 import signal
 import sys
+import time
 
 import structlog
 from pydantic import ValidationError
@@ -11,12 +12,19 @@ from pydantic import ValidationError
 from cell.settings import Settings
 from cell.telemetry import set_up_logging
 
+SCHEMA_PERIOD_S = 1.0
+"""Between looks at the schema of a database that is being migrated."""
+
+SCHEMA_PATIENCE_S = 600.0
+"""A migration that takes longer, or never comes, is an operator's affair: whoever waits is to be seen failing."""
+
 log = structlog.get_logger()
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in (["serve"], ["migrate"]):
-        print("usage: python -m cell serve | migrate", file=sys.stderr)  # noqa: T201 - for a person
+    verbs = {"serve": _serve, "migrate": _migrate, "await-schema": _await_schema}
+    if len(arguments) != 1 or arguments[0] not in verbs:
+        print(f"usage: python -m cell {' | '.join(verbs)}", file=sys.stderr)  # noqa: T201 - for a person
         return 2
     try:
         settings = Settings()  # the environment fills it
@@ -26,7 +34,7 @@ def main(arguments: list[str]) -> int:
             print(f"{name}: {one['msg']}", file=sys.stderr)  # noqa: T201 - for a person
         return 2
     set_up_logging(level=settings.log_level, cell_id=settings.id)
-    return _migrate(settings) if arguments == ["migrate"] else _serve(settings)
+    return verbs[arguments[0]](settings)
 
 
 def _migrate(settings: Settings) -> int:
@@ -37,6 +45,21 @@ def _migrate(settings: Settings) -> int:
         print("CELL_OWNER_DATABASE_URL: must be set to migrate", file=sys.stderr)  # noqa: T201 - for a person
         return 2
     log.info("migrated", revision=migrate(url))
+    return 0
+
+
+def _await_schema(settings: Settings) -> int:
+    """Ends well once the database has what this version needs: what a roll-out puts before `serve`."""
+    from cell.store.applied_revision import has_schema  # noqa: PLC0415 - the other verbs have connections of their own
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the first process of a container has no default action
+    url, give_up_at_s = settings.database_url.get_secret_value(), time.monotonic() + SCHEMA_PATIENCE_S
+    while not has_schema(url, connect_timeout_s=settings.connect_timeout_s):
+        if time.monotonic() > give_up_at_s:
+            log.error("the database does not get the schema of this version")
+            return 1
+        time.sleep(SCHEMA_PERIOD_S)
+    log.info("the schema is there")
     return 0
 
 

@@ -10,6 +10,7 @@ VERBS: dict[str, str] = {
     "down": "cellwallet.commands.down",
     "status": "cellwallet.commands.status",
     "tokens": "cellwallet.commands.tokens",
+    "keys": "cellwallet.commands.keys",
     "cells": "cellwallet.commands.cells",
     "moves": "cellwallet.commands.moves",
     "rebalance": "cellwallet.commands.rebalance",

@@ -12,6 +12,8 @@ from cellwallet.local.keys import Keys, ensure_keys
 from contract.scopes import Scope
 
 CONTROL_PLANE, ROUTER = "control-plane", "router"
+ROUTERS = "router:router-*"
+"""Whom the routers' token names: all of them, because pods have names of their own and share one Secret."""
 COMPOSE_VARIABLES = "compose.env"
 RESERVED = frozenset({CONTROL_PLANE, ROUTER, "keys"})
 """Names of folders that no cell may have."""
@@ -22,7 +24,7 @@ def write_identities(folder: Path, cells: Iterable[str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     keys = ensure_keys(folder / "keys")
     tokens = {cell: keys.machine_token(f"cell:{cell}", (Scope.CELL_JOIN,)) for cell in cells}
-    router_token = keys.machine_token(f"router:{ROUTER}", (Scope.FLEET_READ,))
+    router_token = keys.machine_token(ROUTERS, (Scope.FLEET_READ,))
     written = [
         _write(folder / CONTROL_PLANE, control_plane_files(keys)),
         _write(folder / ROUTER, router_files(keys, router_token)),

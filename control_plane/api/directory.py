@@ -61,7 +61,11 @@ async def locate_wallet(request: Request, wallet_id: WalletPath) -> Location | R
 
 
 def _may_speak_for(caller: Caller, router: str) -> bool:
-    return caller.subject == f"router:{router}" or caller.may(Scope.FLEET_MANAGE)
+    """A token names one router; with a star at its end, all whose names begin so: pods of one Deployment share one."""
+    subject = f"router:{router}"
+    named = caller.subject
+    is_named = subject.startswith(named[:-1]) if named.endswith("-*") else subject == named
+    return (named.startswith("router:") and is_named) or caller.may(Scope.FLEET_MANAGE)
 
 
 async def _acknowledge(parts: Parts, router: str, applied: int) -> None:

@@ -81,6 +81,21 @@ async def test_a_router_speaks_for_itself_alone(born: RunningPlatform) -> None:
     assert await metric(born, "control_plane_routers_live") == 0
 
 
+async def test_a_token_with_a_star_speaks_for_routers_whose_names_begin_so(born: RunningPlatform) -> None:
+    for router, group, status in (
+        ("router-a-7d9f8-x2x", "router-*", 200),
+        ("router-1", "router-*", 200),
+        ("router", "router-*", 403),
+        ("other-1", "router-*", 403),
+        ("router-1", "*", 403),
+        ("router-1", "router-1*", 403),
+    ):
+        path = f"/v1/directory?router={router}&applied=1"
+        answer = await born.client.get(path, headers=bearer(born.keys.router(group)))
+        assert answer.status_code == status, (router, group)
+    assert await metric(born, "control_plane_routers_live") == 2
+
+
 async def test_a_router_that_waits_does_not_outlive_its_lease(
     born: RunningPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ def test_the_control_plane_is_believed_by_those_who_join_it(tmp_path: Path) -> N
     joining = claims_by_control_plane((tmp_path / "cell-1" / "join_token").read_text(), jwks)
     reading = claims_by_control_plane((tmp_path / "router" / "control_plane_token").read_text(), jwks)
     assert (joining["sub"], joining["scope"]) == ("cell:cell-1", "cell:join")
-    assert (reading["sub"], reading["scope"]) == ("router:router", "fleet:read")
+    assert (reading["sub"], reading["scope"]) == ("router:router-*", "fleet:read")
 
 
 def test_another_cell_later_changes_no_key(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ def write_identities(folder: Path, cells: Iterable[str]) -> list[Path]:
         _write(folder / ROUTER, router_files(keys, router_token)),
         *(_write(folder / cell, cell_files(keys, cell, token)) for cell, token in tokens.items()),
     ]
-    variables = {"CELLWALLET_USER": f"{os.getuid()}:{os.getgid()}", "ROUTER_TOKEN": router_token}
+    variables = {
+        "CELLWALLET_IDENTITIES": str(folder.resolve()),
+        "CELLWALLET_USER": f"{os.getuid()}:{os.getgid()}",
+        "ROUTER_TOKEN": router_token,
+    }
     variables |= {f"{cell.upper().replace('-', '_')}_TOKEN": token for cell, token in tokens.items()}
     _write_file(folder / COMPOSE_VARIABLES, "".join(f"{name}={text}\n" for name, text in variables.items()).encode())
     return written

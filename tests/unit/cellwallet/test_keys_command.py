@@ -64,6 +64,7 @@ def test_nobody_else_may_read_any_of_it(tmp_path: Path) -> None:
 def test_compose_is_told_the_tokens_and_whose_the_files_are(tmp_path: Path) -> None:
     make(tmp_path, "cell-1")
     told = dict(line.split("=", 1) for line in (tmp_path / "compose.env").read_text().splitlines())
+    assert told["CELLWALLET_IDENTITIES"] == str(tmp_path.resolve())
     assert told["CELLWALLET_USER"] == f"{os.getuid()}:{os.getgid()}"
     assert told["CELL_1_TOKEN"] == (tmp_path / "cell-1" / "join_token").read_text()
     assert told["ROUTER_TOKEN"] == (tmp_path / "router" / "control_plane_token").read_text()

@@ -1,0 +1,255 @@
+"""What the charts render to: golden files, lint, numbers from headroom, and what may change from release to release."""
+
+import math
+from typing import Any
+
+import pytest
+from charts import (
+    CHARTS,
+    EXAMPLES,
+    ChartRefusedError,
+    Object,
+    example,
+    golden_file,
+    golden_text,
+    lint,
+    merged,
+    named,
+    needs_helm,
+    of_kind,
+    pod_of,
+    render,
+)
+
+from cellwallet.headroom.cells import CellMargins, Outlook
+from cellwallet.headroom.fleet import Wanted, plan_fleet
+
+pytestmark = needs_helm
+
+EXAMPLE_OF = dict(EXAMPLES)
+OTHER_DIGEST = "sha256:" + "9" * 64
+
+
+@pytest.mark.parametrize(("chart", "name"), EXAMPLES)
+def test_an_example_renders_to_its_golden_file(chart: str, name: str) -> None:
+    assert golden_text(chart, name) == golden_file(chart, name).read_text(), "python tests/support/charts.py"
+
+
+@pytest.mark.parametrize(("chart", "name"), EXAMPLES)
+def test_lint_has_no_complaint(chart: str, name: str) -> None:
+    assert "WARNING" not in lint(chart, example(chart, name))
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_without_values_a_chart_says_what_it_wants(chart: str) -> None:
+    with pytest.raises(ChartRefusedError, match="missing propert"):
+        render(chart, {})
+
+
+@pytest.mark.parametrize(
+    ("chart", "changes", "complaint"),
+    [
+        ("cell-app", {"replicaPerZone": 3}, "additional properties"),
+        ("cell-app", {"zones": ["a"], "cell": {"homeZone": "a"}}, "minItems"),
+        ("cell-app", {"replicasPerZone": -1}, "minimum"),
+        ("cell-app", {"replicasPerZone": 0}, "minimum"),
+        ("cell-app", {"image": {"digest": "latest"}}, "pattern"),
+        ("cell-app", {"image": {"digest": None}}, "missing propert"),
+        ("cell-app", {"cell": {"homeZone": "z"}}, "homeZone must be one of the zones"),
+        ("cell-app", {"settings": {"PORT": "1"}}, "additional properties"),
+        ("cell-platform", {"size": "huge"}, "value must be one of"),
+        ("router", {"entrance": {"type": "NodePort"}}, "value must be one of"),
+        ("control-plane", {"zones": ["a", "a", "b"]}, "uniqueItems|items at"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(chart: str, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ChartRefusedError, match=complaint):
+        render(chart, merged(example(chart, EXAMPLE_OF[chart]), changes))
+
+
+@pytest.mark.parametrize("zones", [3, 4])
+@pytest.mark.parametrize("demand_per_s", [500.0, 8_000.0, 100_000.0])
+def test_what_headroom_plans_is_what_stands_in_each_zone(zones: int, demand_per_s: float) -> None:
+    plan = plan_fleet(
+        Wanted(
+            demand_per_s=demand_per_s,
+            margins=CellMargins(limit_per_s=1_000.0),
+            outlook=Outlook(),
+            api_process_per_s=300.0,
+            router_process_per_s=2_000.0,
+            zones=zones,
+        )
+    )
+    names = [f"z{number}" for number in range(zones)]
+    planned = plan.document()["pods_per_zone"]
+    for chart, process, in_each_zone, changes in (
+        ("cell-app", "api", planned["api_of_each_cell"], {"cell": {"homeZone": "z0"}}),
+        ("router", "router", planned["router"], {}),
+    ):
+        values = merged(example(chart, EXAMPLE_OF[chart]), {"zones": names, "replicasPerZone": in_each_zone, **changes})
+        found = {
+            one["spec"]["selector"]["matchLabels"]["cellwallet/zone"]: one["spec"]["replicas"]
+            for one in of_kind(render(chart, values), "Deployment")
+        }
+        assert found == dict.fromkeys(names, in_each_zone), process
+        tier = plan.api if process == "api" else plan.routers
+        left = sum(found.values()) - max(found.values())
+        assert (left - (zones - 1) * tier.missing) * tier.process_per_s * tier.utilisation >= tier.demand_per_s
+
+
+def test_another_image_is_another_migration_and_the_same_one_is_none() -> None:
+    for chart, prefix in (("cell-app", "cell-1-migrate-"), ("control-plane", "control-plane-migrate-")):
+        values = example(chart, "three-zones")
+        names = [
+            of_kind(render(chart, merged(values, changes)), "Job")[0]["metadata"]["name"]
+            for changes in ({}, {"hostSpread": "DoNotSchedule"}, {"image": {"digest": OTHER_DIGEST}})
+        ]
+        assert names[0] == names[1] != names[2]
+        assert all(name.startswith(prefix) for name in names)
+
+
+def test_a_migration_is_never_changed_under_its_name() -> None:
+    """A Job cannot be: whatever differs in its pod must show in its name."""
+    values = example("cell-app", "three-zones")
+    seen: dict[str, Object] = {}
+    for changes in (
+        {},
+        {"cell": {"homeZone": "b"}},
+        {"replicasPerZone": 9},
+        {"image": {"digest": OTHER_DIGEST}},
+        {"image": {"repository": "registry.example/elsewhere/cell"}},
+        {"controlPlaneUrl": "http://elsewhere:8090"},
+        {"settings": {"LANES": "3"}},
+        {"resources": {"cpu": "2"}},
+    ):
+        (job,) = of_kind(render("cell-app", merged(values, changes)), "Job")
+        assert seen.setdefault(job["metadata"]["name"], job["spec"]) == job["spec"]
+    assert len(seen) == 4
+
+
+def test_a_new_version_changes_no_selector() -> None:
+    """Selectors are immutable: a chart whose selectors follow the version cannot be upgraded."""
+    for chart, name in EXAMPLES:
+        values = example(chart, name)
+        if "image" not in values:
+            continue
+        before, after = (
+            {one["metadata"]["name"]: one["spec"]["selector"] for one in of_kind(render(chart, given), "Deployment")}
+            for given in (values, merged(values, {"image": {"digest": OTHER_DIGEST}}))
+        )
+        assert before == after
+
+
+def test_zones_that_look_like_numbers_and_words_of_yaml_stay_text() -> None:
+    values = merged(example("cell-app", "three-zones"), {"zones": ["1", "no", "null"], "cell": {"homeZone": "no"}})
+    for deployment in of_kind(render("cell-app", values), "Deployment"):
+        zone = deployment["spec"]["selector"]["matchLabels"]["cellwallet/zone"]
+        (schema, cell) = (pod_of(deployment)["initContainers"][0], pod_of(deployment)["containers"][0])
+        for container in (schema, cell):
+            assert {one["value"] for one in container["env"] if one["name"] == "CELL_ZONE"} == {zone}
+        assert zone in {"1", "no", "null"}
+
+
+def test_a_cell_fits_into_its_quota_also_while_it_is_rolled_out() -> None:
+    """Each zone may have one process more then, and the migration runs."""
+    app, platform = example("cell-app", "three-zones"), example("cell-platform", "small")
+    objects = [*render("cell-app", app), *render("cell-platform", platform)]
+    hard = named(objects, "ResourceQuota", "cell")["spec"]["hard"]
+    cluster = named(objects, "Cluster", "cell-1-db")["spec"]
+    pods = [(pod_of(one), one["spec"]["replicas"] + 1) for one in of_kind(objects, "Deployment")]
+    pods += [(pod_of(one), 1) for one in of_kind(objects, "Job")]
+    cores = sum(_cores(one["containers"][0]["resources"]["limits"]["cpu"]) * count for one, count in pods)
+    memory = sum(_gib(one["containers"][0]["resources"]["limits"]["memory"]) * count for one, count in pods)
+    of_database = cluster["resources"]["limits"]
+    instances = cluster["instances"] + 1  # a job that makes an instance asks for as much as the instance
+    assert sum(count for _, count in pods) + instances <= int(hard["pods"])
+    assert cores + instances * _cores(of_database["cpu"]) <= int(hard["limits.cpu"])
+    assert memory + instances * _gib(of_database["memory"]) <= _gib(hard["limits.memory"])
+
+
+def test_what_two_charts_say_of_one_cell_fits_together() -> None:
+    """The application's chart names secrets, a database and an account that the platform's chart makes."""
+    app = render("cell-app", example("cell-app", "three-zones"))
+    platform = render("cell-platform", example("cell-platform", "small"))
+    cluster = of_kind(platform, "Cluster")[0]
+    (role,) = (one for one in cluster["spec"]["managed"]["roles"] if one["name"] == "cell_app")
+    made = {
+        role["passwordSecret"]["name"],
+        f"{cluster['metadata']['name']}-app",
+        f"{cluster['metadata']['name']}-ca",
+        "cell-1-identity",
+    }
+    accounts = {one["metadata"]["name"] for one in of_kind(platform, "ServiceAccount")}
+    database = cluster["spec"]["bootstrap"]["initdb"]
+    for workload in (*of_kind(app, "Deployment"), *of_kind(app, "Job")):
+        pod = pod_of(workload)
+        assert pod["serviceAccountName"] in accounts
+        assert {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} <= made
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            for one in container["env"]:
+                assert one.get("valueFrom", {}).get("secretKeyRef", {}).get("name", "cell-1-identity") in made
+                if one["name"] in {"CELL_DATABASE_URL", "CELL_OWNER_DATABASE_URL"}:
+                    role_name, _, place = one["value"].removeprefix("postgresql://").partition("@")
+                    assert place.startswith(f"{cluster['metadata']['name']}-rw:5432/{database['database']}?")
+                    assert role_name == ("cell_app" if one["name"] == "CELL_DATABASE_URL" else database["owner"])
+
+
+def test_only_the_migration_may_own_tables() -> None:
+    for deployment in of_kind(render("cell-app", example("cell-app", "three-zones")), "Deployment"):
+        assert "cell_owner" not in str(deployment)
+        assert "cell-1-db-app" not in str(deployment)
+
+
+def test_priorities_are_in_order_of_who_is_missed_first() -> None:
+    objects = render("control-plane", example("control-plane", "three-zones"))
+    values = {one["metadata"]["name"]: one["value"] for one in of_kind(objects, "PriorityClass")}
+    order = [f"cellwallet-{name}" for name in ("database", "router", "api", "worker")]
+    assert sorted(values, key=lambda name: -values[name]) == order
+    used = {
+        (chart, one["spec"]["priorityClassName"] if one["kind"] == "Cluster" else pod_of(one)["priorityClassName"])
+        for chart in CHARTS
+        for one in render(chart, example(chart, EXAMPLE_OF[chart]))
+        if one["kind"] in {"Cluster", "Deployment", "Job"}
+    }
+    assert {name for _, name in used} == set(order)
+    assert ("router", "cellwallet-router") in used
+    assert ("cell-app", "cellwallet-api") in used
+
+
+def test_the_control_plane_may_bring_versions_and_read_no_secret() -> None:
+    role = of_kind(render("cell-platform", example("cell-platform", "small")), "Role")[0]
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert ("apps", "deployments", "patch") in granted
+    resources = {resource for _, resource, _ in granted}
+    assert not resources & {"secrets", "pods/exec", "serviceaccounts", "roles", "rolebindings", "networkpolicies", "*"}
+    assert not {verb for _, _, verb in granted} & {"*", "escalate", "bind", "impersonate"}
+    assert {resource for _, resource, verb in granted if verb in {"delete", "deletecollection"}} == {"jobs"}
+
+
+def test_haproxy_and_its_agent_share_a_folder_and_two_ports() -> None:
+    pod = pod_of(of_kind(render("router", example("router", "three-zones")), "Deployment")[0])
+    (agent,), (haproxy,) = pod["initContainers"], pod["containers"]
+    told = {one["name"]: one.get("value") for one in agent["env"]}
+    assert agent["restartPolicy"] == "Always", "it must go on beside HAProxy, and end after it"
+    assert haproxy["ports"] == [{"name": "vendors", "containerPort": int(told["ROUTER_HAPROXY_PORT"])}]
+    assert agent["ports"] == [{"name": "admin", "containerPort": int(told["ROUTER_ADMIN_PORT"])}]
+    assert told["ROUTER_PORT"] not in {told["ROUTER_HAPROXY_PORT"], told["ROUTER_ADMIN_PORT"]}
+    folder = haproxy["command"][haproxy["command"].index("-C") + 1]
+    assert folder == f"{told['ROUTER_STATE_DIR']}/haproxy"
+    mounts = [{one["name"]: one["mountPath"] for one in container["volumeMounts"]} for container in (agent, haproxy)]
+    assert mounts[0]["state"] == mounts[1]["state"] == told["ROUTER_STATE_DIR"]
+
+
+def _cores(text: str) -> float:
+    return int(text[:-1]) / 1_000 if text.endswith("m") else float(text)
+
+
+def _gib(text: str) -> float:
+    number, unit = float(text[:-2]), text[-2:]
+    return number * math.pow(1_024, {"Mi": -1, "Gi": 0, "Ti": 1}[unit])

@@ -1,4 +1,4 @@
-"""What every workload must obey, held against each example of each chart; spoilt charts (mutants.yaml) are found out."""
+"""What every workload must obey, held against every example; and spoilt charts (mutants.yaml), which are found out."""
 
 from pathlib import Path
 from typing import Any

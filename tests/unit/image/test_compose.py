@@ -1,4 +1,4 @@
-"""compose.yaml, as far as it can be judged without a container engine: every name in it leads to something that is there.
+"""compose.yaml, as far as it can be judged without a container engine: every name in it leads to what is there.
 
 What only an engine could show (that images build, that containers start and become healthy) is not shown here.
 """

@@ -54,9 +54,9 @@ def test_an_image_starts_its_service_as_nobody_in_particular(service: str, capsy
 
 def test_users_are_the_ones_that_charts_name() -> None:
     assert "--uid 10001" in str(stages()["runtime"])
-    for helper in (ROOT / "helm").glob("*/templates/*"):
-        for user in re.findall(r"runAsUser: (\d+)", helper.read_text()):
-            assert user == "10001", helper.name
+    for template in (ROOT / "helm").glob("*/templates/*"):
+        for user in re.findall(r"runAsUser: (\d+)", template.read_text()):
+            assert user == "10001", template.name
 
 
 def test_everything_is_installed_by_the_lock_and_its_hashes() -> None:

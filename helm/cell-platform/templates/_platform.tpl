@@ -18,7 +18,7 @@ cnpg.io/cluster: {{ .Values.cell.id }}-db
 
 {{/* What an instance is, by its size. A standby has what the primary has: promoted, it must not be throttled. */}}
 {{- define "platform.sizes" -}}
-small: {cpu: "2", memory: 4Gi, shared_buffers: 1GB, effective_cache_size: 3GB, max_connections: "300"}
-medium: {cpu: "4", memory: 16Gi, shared_buffers: 4GB, effective_cache_size: 12GB, max_connections: "400"}
-large: {cpu: "8", memory: 32Gi, shared_buffers: 8GB, effective_cache_size: 24GB, max_connections: "600"}
+small: {cpu: "2", memory: 8Gi, shared_buffers: 2GB, effective_cache_size: 6GB, max_connections: "400"}
+medium: {cpu: "4", memory: 16Gi, shared_buffers: 4GB, effective_cache_size: 12GB, max_connections: "800"}
+large: {cpu: "8", memory: 32Gi, shared_buffers: 8GB, effective_cache_size: 24GB, max_connections: "1200"}
 {{- end }}

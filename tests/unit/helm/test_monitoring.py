@@ -21,6 +21,7 @@ from control_plane.store.tables import CELL_STATES
 FILES = HELM / "control-plane" / "files"
 RULES, DASHBOARDS = sorted((FILES / "rules").glob("*.yaml")), sorted((FILES / "dashboards").glob("*.json"))
 PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: apt-get install prometheus")
 SEVERITIES = {"info", "warning", "critical"}
 VALUES = {
     ("cell_refused_total", "reason"): {reason.value for reason in Reason},
@@ -199,8 +200,37 @@ def test_the_chart_passes_rules_and_dashboards_on_as_they_are() -> None:
     assert all(one["metadata"]["labels"]["grafana_dashboard"] == "1" for one in of_kind(objects, "ConfigMap"))
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="the program promtool is not installed")
+@needs_promtool
 def test_prometheus_itself_takes_the_rules() -> None:
-    command = [str(PROMTOOL), "check", "rules", *map(str, RULES)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    promtool("check", "rules", *map(str, RULES))
+
+
+@needs_promtool
+def test_prometheus_itself_takes_what_dashboards_ask(tmp_path: Path) -> None:
+    asked = [text.replace("$cell", ".+").replace("$zone", ".+") for _, text in EVERY]
+    rules = [{"record": f"asked:{number}", "expr": text} for number, text in enumerate(asked)]
+    (tmp_path / "asked.yaml").write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    promtool("check", "rules", str(tmp_path / "asked.yaml"))
+
+
+@needs_promtool
+def test_alerts_are_raised_when_they_should_and_only_then(tmp_path: Path) -> None:
+    cases = yaml.safe_load((Path(__file__).parent / "rules_test.yaml").read_text())
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(cases | {"rule_files": [str(path) for path in RULES]}))
+    promtool("test", "rules", str(tmp_path / "test.yaml"))
+
+
+@needs_promtool
+def test_an_alert_that_should_not_be_raised_is_noticed(tmp_path: Path) -> None:
+    cases = yaml.safe_load((Path(__file__).parent / "rules_test.yaml").read_text())
+    spoilt = (FILES / "rules" / "routers.yaml").read_text().replace('{exported_instance=""}', "")
+    (tmp_path / "routers.yaml").write_text(spoilt)
+    rules = [path for path in RULES if path.name != "routers.yaml"] + [tmp_path / "routers.yaml"]
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(cases | {"rule_files": [str(path) for path in rules]}))
+    with pytest.raises(AssertionError, match="RouterBreakerIsOpen"):
+        promtool("test", "rules", str(tmp_path / "test.yaml"))
+
+
+def promtool(*arguments: str) -> None:
+    told = subprocess.run([str(PROMTOOL), *arguments], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr

@@ -7,6 +7,7 @@ import pytest
 from charts import (
     CHARTS,
     EXAMPLES,
+    HELM,
     ChartRefusedError,
     Object,
     example,
@@ -27,6 +28,10 @@ from cellwallet.headroom.fleet import Wanted, plan_fleet
 pytestmark = needs_helm
 
 EXAMPLE_OF = dict(EXAMPLES)
+CONNECTIONS_OF_A_PROCESS = 40
+"""19 that it keeps and 8 for reads were counted on a running cell; duties take some more while they work."""
+CONNECTIONS_OF_POSTGRESQL = 20
+"""For its superuser, replication, and the operator's exporter and managers."""
 OTHER_DIGEST = "sha256:" + "9" * 64
 
 
@@ -165,6 +170,29 @@ def test_a_cell_fits_into_its_quota_also_while_it_is_rolled_out() -> None:
     assert sum(count for _, count in pods) + instances <= int(hard["pods"])
     assert cores + instances * _cores(of_database["cpu"]) <= int(hard["limits.cpu"])
     assert memory + instances * _gib(of_database["memory"]) <= _gib(hard["limits.memory"])
+
+
+@pytest.mark.parametrize(
+    ("size", "replicas_max"), [("small", 2), ("medium", 5), ("large", 8)], ids=["small", "medium", "large"]
+)
+def test_the_database_has_a_connection_for_every_process_also_while_they_are_rolled_out(
+    size: str, replicas_max: int
+) -> None:
+    """As `docs/running/charts.md` says; a zone that is lost or comes back needs no more."""
+    cluster = of_kind(render("cell-platform", merged(example("cell-platform", "small"), {"size": size})), "Cluster")[0]
+    connections = int(cluster["spec"]["postgresql"]["parameters"]["max_connections"])
+
+    def needed(replicas: int) -> int:
+        app = render("cell-app", merged(example("cell-app", "three-zones"), {"replicasPerZone": replicas}))
+        surging = sum(
+            one["spec"]["replicas"] + one["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+            for one in of_kind(app, "Deployment")
+        )
+        return surging * CONNECTIONS_OF_A_PROCESS + CONNECTIONS_OF_POSTGRESQL
+
+    assert needed(replicas_max) <= connections < needed(replicas_max + 1)
+    page = " ".join((HELM.parent / "docs" / "running" / "charts.md").read_text().split())
+    assert f"{replicas_max} with `{size}`" in page
 
 
 def test_what_two_charts_say_of_one_cell_fits_together() -> None:

@@ -89,40 +89,52 @@ def run_go(
         errors="replace",
         start_new_session=True,  # Ctrl-C is for us alone; we pass it on, and wait until all of it is gone
     )
-    is_over = threading.Event()
-    alarm = threading.Timer(seconds_max or 0, _interrupt, (process, is_over))
-    alarm.daemon = True
-    if seconds_max is not None:
-        alarm.start()
+    limit = _Limit(process, seconds_max)
     try:
         for line in process.stdout or ():
             tell(line.rstrip("\n"))
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
-        alarm.cancel()
+        limit.lift()
         _end(process)
-    if is_over.is_set() and process.returncode != 0:
+    if limit.is_over and process.returncode != 0:
         raise TimeIsOverError
     return Finished(exit_code=process.returncode, seconds=time.monotonic() - began, peak_bytes=usage.ru_maxrss * 1024)
+
+
+class _Limit:
+    """Ends the process from a thread of its own, because we only hear of the process when it says something."""
+
+    def __init__(self, process: subprocess.Popen[str], seconds_max: float | None) -> None:
+        self._process = process
+        self._seconds_max = seconds_max
+        self._has_ended = threading.Event()
+        self.is_over = False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def lift(self) -> None:
+        self._has_ended.set()
+
+    def _watch(self) -> None:
+        if self._has_ended.wait(self._seconds_max):
+            return
+        self.is_over = True
+        _signal(self._process, signal.SIGINT)
+        if not self._has_ended.wait(PATIENCE_S):
+            _signal(self._process, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     """An interrupt first: Go removes its work folder then; the compilers are in the same group, and die of it."""
     if process.returncode is None:
         _signal(process, signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
+        _signal(process, signal.SIGKILL)  # to those of the group that did not hear the interrupt
+        process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def _interrupt(process: subprocess.Popen[str], is_over: threading.Event) -> None:
-    is_over.set()
-    _signal(process, signal.SIGINT)
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:

@@ -7,7 +7,7 @@ DATA ?= .data
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 
-.PHONY: up test check bench certificate loadtest simulate docs clean lock crash-matrix
+.PHONY: up test check bench certificate loadtest simulate docs clean lock crash-matrix infra-tools infra-test
 
 up: $(VENV)/.run
 	$(BIN)/cellwallet up --data $(DATA) --demo
@@ -41,6 +41,12 @@ loadtest: $(VENV)/.dev
 simulate: $(VENV)/.dev
 	PYTHONPATH=.:tests/support $(RUN) simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json) $(if $(MUTANTS),--mutants)
+
+infra-tools: $(VENV)/.run
+	$(RUN) infra.tools $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
+
+infra-test: $(VENV)/.dev infra-tools
+	CELLWALLET_INFRA=required $(RUN) pytest -q tests/infra
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/render.py

@@ -5,7 +5,7 @@ that is a failure, so that no green run can hide it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +17,25 @@ from infra.tools.finding import ToolsMustBeBuiltError, find_tools
 IS_REQUIRED = os.environ.get("CELLWALLET_INFRA") == "required"
 
 
-def tools_or_skip(*names: str) -> dict[str, Path]:
-    try:
-        return find_tools(names, os.environ)
-    except ToolsMustBeBuiltError as error:
-        if IS_REQUIRED:
-            raise
-        pytest.skip(str(error))
+Find = Callable[[Collection[str]], dict[str, Path]]
 
 
 @pytest.fixture(scope="session")
-def control_plane_tools() -> dict[str, Path]:
-    return tools_or_skip(*CONTROL_PLANE)
+def tools_or_skip() -> Find:
+    def find(names: Collection[str]) -> dict[str, Path]:
+        try:
+            return find_tools(names, os.environ)
+        except ToolsMustBeBuiltError as error:
+            if IS_REQUIRED:
+                raise
+            pytest.skip(str(error))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def control_plane_tools(tools_or_skip: Find) -> dict[str, Path]:
+    return tools_or_skip(CONTROL_PLANE)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def eventually(is_so: Callable[[], bool], what: str) -> None:
 
 
 def deployment(name: str, *, replicas: int, is_spread: bool) -> dict[str, Any]:
-    """Drawn to one zone by two preferences, which outweigh what the scheduler spreads by itself; then its constraint."""
+    """Drawn to one zone by two preferences, which outweigh what the scheduler spreads by itself."""
     labels = {"app": name}
     to_first_zone = {"key": ZONE, "operator": "In", "values": [ZONES[0]]}
     alike = {"labelSelector": {"matchLabels": labels}, "topologyKey": ZONE}

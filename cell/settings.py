@@ -123,7 +123,8 @@ class Settings(BaseSettings):
     audit_period_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between rounds of the background audit: how long a broken log can go unnoticed where it grows."""
     audit_entries_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
-    """Entries that a round reads of what is new, and as many of whole logs in turn: a tenth of a second's work."""
+    """Entries that a round reads of what is new, and as many of whole logs in turn: a tenth of a second's work. While
+    more is new, rounds follow one another, with pauses that leave nineteen twentieths of the process to others."""
     expiry_period_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between looks for holds past their time: how long money stays set aside for nothing, at the price of one
     look into an index. No command finds such a hold open."""

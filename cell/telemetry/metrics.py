@@ -99,6 +99,12 @@ class Metrics:
         self._audited_wallets = Counter(
             "cell_audited_wallets", "Wallets that the background audit has checked", registry=registry
         )
+        self._audited_entries = Counter(
+            "cell_audited_entries", "Entries that the background audit has read", registry=registry
+        )
+        self._audit_is_behind = Gauge(
+            "cell_audit_is_behind", "1 = more is new than the last round of the audit could read", registry=registry
+        )
         self._audit_findings = Counter(
             "cell_audit_findings", "Findings of the background audit; any is an alarm", registry=registry
         )
@@ -193,9 +199,11 @@ class Metrics:
     def partitions_ahead(self, months: int) -> None:
         self._partitions_ahead.set(months)
 
-    def audited(self, wallets: int, *, findings: int) -> None:
+    def audited(self, wallets: int, *, findings: int, entries: int, is_behind: bool) -> None:
         self._audited_wallets.inc(wallets)
+        self._audited_entries.inc(entries)
         self._audit_findings.inc(findings)
+        self._audit_is_behind.set(is_behind)
 
     def audit_turn_over(self) -> None:
         self._audit_turn_at_s = time.time()

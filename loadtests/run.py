@@ -79,6 +79,14 @@ class Programme:
     moves: Moves | None = None
 
 
+@value
+class Measured:
+    rounds: dict[str, list[Round]]
+    audits: list[Check]
+    broken: list[str]
+    """Measurements that ended with an error instead of a figure."""
+
+
 def run(plan: Plan, watch: Watch) -> dict[str, Any]:
     """The document; what failed is in it."""
     began_at = datetime.now(UTC)
@@ -88,10 +96,12 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         programme = _prepare(stage, plan, folder, described["settings"], watch, ending)
         measurements = programme.measurements
         watch.expect(sum(len(_of_round(number, measurements, plan.scale.rounds)) for number in _rounds(plan.scale)))
-        rounds, audits = _measure(stage, programme, plan.patience_s, watch)
+        measured = _measure(stage, programme, plan.patience_s, watch)
+    audits = measured.audits
     figures = {
-        one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(rounds[one.id]))
+        one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(measured.rounds[one.id]))
         for one in measurements
+        if measured.rounds[one.id]
     }
     is_sound = all(check.has_passed for check in audits)
     return {
@@ -107,9 +117,9 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         "ratios": ratios(figures),
         "targets": judge(figures, is_sound=is_sound),
         "cutovers": programme.moves.cutovers if programme.moves else {},
-        "absent": programme.absent,
+        "absent": [*programme.absent, *measured.broken],
         "checks": [{"name": one.name, "passed": one.has_passed, "detail": one.detail} for one in audits],
-        "passed": is_sound and all(figure.is_valid for figure in figures.values()),
+        "passed": is_sound and not measured.broken and all(figure.is_valid for figure in figures.values()),
     }
 
 
@@ -205,17 +215,21 @@ def _grown(stage: Stage, plan: Plan, folder: Path, watch: Watch, ending: ExitSta
     )
 
 
-def _measure(
-    stage: Stage, programme: Programme, patience_s: float, watch: Watch
-) -> tuple[dict[str, list[Round]], list[Check]]:
+def _measure(stage: Stage, programme: Programme, patience_s: float, watch: Watch) -> Measured:
     """The cell audits itself after each round, and all do in the end."""
     measurements = programme.measurements
     found: dict[str, list[Round]] = {one.id: [] for one in measurements}
     audits: list[Check] = []
+    broken: list[str] = []
     for number in _rounds(stage.scale):
         for measurement in _of_round(number, measurements, stage.scale.rounds):
             watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
-            one = measured_calmly(measurement.run, patience_s=patience_s)
+            try:
+                one = measured_calmly(measurement.run, patience_s=patience_s)
+            except Exception as error:  # noqa: BLE001 - hours of other figures must not be lost with this one
+                broken.append(f"round {number}: {measurement.title} broke: {error!r}")
+                watch.begin(broken[-1])
+                continue
             found[measurement.id].append(one)
             watch.measured(measurement, one)
         watch.begin(f"round {number} of {stage.scale.rounds}: auditing everything that was written")
@@ -223,7 +237,7 @@ def _measure(
     for guest in programme.guests:
         watch.begin(f"auditing {guest.name}")
         audits.extend(guest.audit())
-    return found, audits
+    return Measured(rounds=found, audits=audits, broken=broken)
 
 
 def _rounds(scale: Scale) -> range:

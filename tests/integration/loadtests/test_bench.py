@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from cellwallet.local.binaries import postgres_bin_folder
 from cellwallet.local.postgres import Cluster
 from cellwallet.local.scratch import ScratchCluster
 from loadtests import bench
+from loadtests import run as run_module
 from loadtests.benchmarks.reads import Histories
+from loadtests.calm import measured_calmly
 from loadtests.cell_under_test import CellUnderTest, cell_under_test
 from loadtests.figures import Round
 from loadtests.generator import generator
@@ -80,6 +83,24 @@ def test_a_cell_that_leaks_money_has_no_figures(tmp_path: Path, monkeypatch: pyt
     assert not hot["valid"]
     assert not document["passed"]
     assert not document["targets"]["P2"]["reached"]
+
+
+def test_a_measurement_that_breaks_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count()
+
+    def breaking_once(run: Callable[[], Round], *, patience_s: float) -> Round:
+        if next(calls) == 0:
+            raise TimeoutError("a peer went away")
+        return measured_calmly(run, patience_s=patience_s)
+
+    monkeypatch.setattr(run_module, "measured_calmly", breaking_once)
+    code, document = measured(tmp_path)
+    assert code == 1
+    assert not document["passed"]
+    assert [line for line in document["absent"] if "a peer went away" in line]
+    figures = document["figures"].values()
+    assert figures
+    assert all(figure["valid"] for figure in figures)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ xid, below which nothing can commit any more, so nothing is left out.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import ClassVar
@@ -20,6 +20,7 @@ from cell.store.audit import ENTRIES, PAGE, WALLETS, audited_entry, audited_wall
 from cell.store.saga_audit import holds_of
 from contract.values import value
 
+FETCHED_MAX = 50
 FIRST_WALLET = "00000000-0000-0000-0000-000000000000"
 
 HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -154,8 +155,9 @@ async def _audit_growth(connection: AsyncConnection[TupleRow], grown: Sequence[T
     previous: dict[str, TupleRow] = {}
     courtesy = _Courtesy()
     columns = (arrays.uuids(wallet_ids), arrays.instants(grown_at), arrays.instants(grown_to))
-    rows = await _rows(connection, GROWTH, *columns)
-    for row in rows:
+    read = 0
+    async for row in _stream(connection, GROWTH, *columns):
+        read += 1
         wallet_id, log = row[0], logs.get(row[0])
         if log is None:  # an orphan, which is the whole audit's to tell
             continue
@@ -169,7 +171,7 @@ async def _audit_growth(connection: AsyncConnection[TupleRow], grown: Sequence[T
         await courtesy.turn()
     ended = {row[0] for row in await _rows(connection, ENDED, columns[0], columns[2])}
     found = (log.finish() if wallet_id in ended else log.findings for wallet_id, log in logs.items())
-    return [finding for findings in found for finding in findings], len(rows)
+    return [finding for findings in found for finding in findings], read
 
 
 async def _audit_next(connection: AsyncConnection[TupleRow], progress: Progress, *, entries_max: int) -> _Turn:
@@ -194,36 +196,38 @@ async def _audit_piece(
     log = logs[wallet_id]
     read_to, seq = progress.within or (0, 0)
     limit = entries_max + 1
-    rows = await _rows(connection, PIECE, arrays.uuids([wallet_id]), arrays.instants([read_to]), seq, limit)
-    courtesy = _Courtesy()
-    for number, row in enumerate(rows):
-        if not number and progress.within is not None:
+    piece = (arrays.uuids([wallet_id]), arrays.instants([read_to]), seq, limit)
+    courtesy, read, last = _Courtesy(), 0, progress.within
+    async for row in _stream(connection, PIECE, *piece):
+        read += 1
+        if read == 1 and progress.within is not None:
             log.resume(audited_entry(row, log.currency))
-            continue
-        log.read(audited_entry(row, log.currency))
+        else:
+            log.read(audited_entry(row, log.currency))
+        last = (row[2], row[1])
         await courtesy.turn()
-    is_more = len(rows) == limit
-    last = (rows[-1][2], rows[-1][1]) if rows else None
+    is_more = read == limit
     after = replace(progress, within=last) if is_more else Progress(after_wallet=wallet_id)
     found = log.findings if is_more else log.finish()
-    return _Turn(progress=after, wallets=0 if is_more else 1, findings=tuple(found), entries=len(rows))
+    return _Turn(progress=after, wallets=0 if is_more else 1, findings=tuple(found), entries=read)
 
 
 async def _audit_whole(connection: AsyncConnection[TupleRow], wallet_ids: Sequence[str]) -> tuple[list[Finding], int]:
     logs = await _logs(connection, wallet_ids)
-    courtesy = _Courtesy()
-    rows = await _rows(connection, WHOLE, arrays.uuids(wallet_ids))
-    for row in rows:
+    courtesy, read = _Courtesy(), 0
+    async for row in _stream(connection, WHOLE, arrays.uuids(wallet_ids)):
+        read += 1
         log = logs[row[0]]
         log.read(audited_entry(row, log.currency))
         await courtesy.turn()
-    return [finding for log in logs.values() for finding in log.finish()], len(rows)
+    return [finding for log in logs.values() for finding in log.finish()], read
 
 
 class _Courtesy:
     """Money goes first: after a few entries the event loop gets its turn."""
 
     ENTRIES: ClassVar[int] = 20
+    """A millisecond of reading and hashing, in which nobody else is served."""
 
     def __init__(self) -> None:
         self._left = self.ENTRIES
@@ -239,6 +243,15 @@ async def _logs(connection: AsyncConnection[TupleRow], wallet_ids: Sequence[str]
     holds = await holds_of(connection, wallet_ids)
     rows = await _rows(connection, SOME_WALLETS, arrays.uuids(wallet_ids))
     return {row[0]: LogAudit(audited_wallet(row), holds[row[0]]) for row in rows}
+
+
+async def _stream(connection: AsyncConnection[TupleRow], statement: str, *arguments: object) -> AsyncIterator[TupleRow]:
+    """A few at a time: to make values of thousands of rows at once would keep everybody waiting."""
+    async with connection.cursor("recent_audit", binary=True) as cursor:
+        await cursor.execute(statement.encode(), arguments)
+        while rows := await cursor.fetchmany(FETCHED_MAX):
+            for row in rows:
+                yield row
 
 
 async def _rows(connection: AsyncConnection[TupleRow], statement: str, *arguments: object) -> list[TupleRow]:

@@ -27,6 +27,7 @@ from contract.moves import (
     Surveys,
     UnitsNow,
 )
+from contract.quarantine import ReviveOrder
 from contract.slots import Unit
 
 
@@ -94,6 +95,10 @@ class Isolation(Protocol):
     async def rejoin(self, wallet_id: WalletId, unit: Unit) -> UnitsNow: ...
 
 
+class Revival(Protocol):
+    async def revive(self, order: ReviveOrder) -> UnitsNow: ...
+
+
 class MoveStore(Protocol):
     @property
     def departures(self) -> Departures: ...
@@ -112,5 +117,8 @@ class MoveStore(Protocol):
 
     @property
     def isolation(self) -> Isolation: ...
+
+    @property
+    def revival(self) -> Revival: ...
 
     async def close(self) -> None: ...

@@ -39,6 +39,7 @@ class Moves:
         self.target = store.target
         self.deletion = store.deletion
         self.isolation = store.isolation
+        self.revival = store.revival
 
     def look_for_grants(self) -> None:
         """A command has met a unit that moves: if it was sealed here, its grant may stand at the source by now."""

@@ -86,6 +86,10 @@ class MoveReason(StrEnum):
     CELL_MUST_NOT_BE_QUARANTINED = "cell_must_not_be_quarantined"
     EVENTS_MUST_BE_PUBLISHED = "events_must_be_published"
     """Events of the unit's wallets are still to be told here; its rows stay until then."""
+    UNIT_MUST_HAVE_GONE_THERE = "unit_must_have_gone_there"
+    """The cell that lost the unit is not the one that it was granted to."""
+    ROWS_MUST_BE_RETAINED = "rows_must_be_retained"
+    """What was granted is not all here any more."""
 
 
 class _Body(BaseModel):

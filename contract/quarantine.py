@@ -9,6 +9,12 @@ A cell in quarantine serves nobody. At its admin API:
 | `POST /admin/quarantine/adjudicate` | `Evidence` | `Adjudication`: every unit is held against it; may be repeated |
 | `POST /admin/quarantine/open` | `OpenOrder` | `Opened`: after a full audit without a finding |
 
+At the admin API of a cell that had given units to one that lost them by its restore:
+
+| call | body | answer |
+| --- | --- | --- |
+| `POST /admin/revive` | `ReviveOrder` | `Revived`: moved -> active at the epoch after the grant; all or none |
+
 The control plane collects the evidence (`POST /v1/cells/{id}/adjudicate` and `/open`), for it has the directory and can
 ask the other cells. What is shown of each cell stays below a few hundred kilobytes: units are told in runs.
 """
@@ -20,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.directory import CellName
 from contract.fleet import CellUnits
 from contract.ids import UUID_PATTERN
-from contract.moves import Epoch, Grant, UnitNumber
+from contract.moves import UNITS_MAX, Epoch, Grant, UnitNow, UnitNumber
 
 QuarantineCause = Literal["restored", "timeline_must_be_recorded", "history_must_not_go_back", "ordered"]
 UnitVerdict = Literal["superseded", "missing", "contradicted", "isolated"]
@@ -67,6 +73,21 @@ class Adjudication(_Body):
 
     def of(self, verdict: UnitVerdict) -> tuple[JudgedUnit, ...]:
         return tuple(one for one in self.units if one.verdict == verdict)
+
+
+class ReviveOrder(_Body):
+    """From the rows that the giver has retained; what the unit's wallets did at the lost owner is not in them."""
+
+    lost_by: CellName
+    units: tuple[tuple[UnitNumber, Epoch], ...] = Field(min_length=1, max_length=UNITS_MAX)
+    """Unit, and the epoch of the grant by which it went there."""
+
+
+class Revived(_Body):
+    """What the giver has of them now; the same order again is answered alike."""
+
+    cell: CellName
+    units: tuple[UnitNow, ...]
 
 
 class QuarantineNow(_Body):

@@ -24,8 +24,10 @@ from control_plane.api.moves import move_routes
 from control_plane.api.parts import Parts
 from control_plane.api.plans import plan_routes
 from control_plane.api.problems import answer_problems
+from control_plane.api.quarantines import quarantine_routes
 from control_plane.api.rebalances import rebalance_routes
 from control_plane.api.rebuilding import rebuild_routes
+from control_plane.api.reviving import revival_routes
 from control_plane.api.vendors import vendor_routes
 from control_plane.api.webhooks import webhook_routes
 from control_plane.cell_admin import CellAdmin, admin_client
@@ -74,7 +76,9 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         cell_order_routes,
         rebalance_routes,
         rebuild_routes,
+        quarantine_routes,
         adjudication_routes,
+        revival_routes,
         capacity_routes,
         vendor_routes,
         limit_routes,

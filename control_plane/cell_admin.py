@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from contract.fleet import CellUnits, FirstUnits
 from contract.ids import CellId
 from contract.load import CellLoad, IsolatedWallets, Remains
-from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder
+from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder, QuarantineNow, Revived, ReviveOrder
 from contract.values import value
 from control_plane.fleet.model import Cell, Instance, Unreachable
 from control_plane.tokens import Tokens, utc_now
@@ -43,7 +43,7 @@ ADJUDICATION_TIMEOUT_S = 30.0
 OPENING_TIMEOUT_S = 1_800.0
 """A cell audits itself in full before it opens: some hundred thousand entries a second."""
 
-Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains, Adjudication, Opened)
+Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains, QuarantineNow, Adjudication, Opened, Revived)
 """What a cell tells of itself; each names the cell."""
 
 
@@ -78,6 +78,14 @@ class CellAdmin:
         """The same again changes nothing; anything else after the first is refused by the cell."""
         body = FirstUnits(runs=tuple(runs)).model_dump(mode="json")
         return await self._ask(cell, "PUT", "/admin/units/first", CellUnits, body=body)
+
+    async def quarantine(self, cell: Cell) -> QuarantineNow | Unreachable:
+        return _answered(await self._ask(cell, "GET", "/admin/quarantine", QuarantineNow))
+
+    async def revive(self, cell: Cell, order: ReviveOrder) -> Revived | RefusedByCell | Unreachable:
+        """The same again changes nothing."""
+        body = order.model_dump(mode="json")
+        return await self._ask(cell, "POST", "/admin/revive", Revived, body=body, patience_s=ADJUDICATION_TIMEOUT_S)
 
     async def adjudicate(self, cell: Cell, evidence: Evidence) -> Adjudication | RefusedByCell | Unreachable:
         """The same again changes nothing."""

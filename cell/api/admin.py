@@ -16,7 +16,7 @@ from cell.api.errors import ProblemRaised, answer_problems, conflict
 from cell.api.event_order_routes import event_order_routes
 from cell.api.load_routes import load_routes
 from cell.api.move_routes import Remember, answer_move_refusals, cells_or, move_routes, nothing_to_remember
-from cell.api.quarantine_routes import answer_quarantine, quarantine_routes
+from cell.api.quarantine_routes import answer_quarantine, quarantine_routes, revival_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
@@ -120,6 +120,7 @@ def admin_application(
     for routes in move_routes(moves, manages=manages, reads_grants=reads_grants, remember=remember):
         app.include_router(routes)
     app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
+    app.include_router(revival_routes(moves, cell_id=cell_id, manages=manages))
     if closed is not None:
         app.include_router(quarantine_routes(closed, reads=reads, may_manage=_may(tokens, Scope.FLEET_MANAGE)))
     answer_quarantine(app)

@@ -9,10 +9,20 @@ from cell.api.errors import conflict
 from cell.api.responses import request_id_in
 from cell.api.tokens import Principal
 from cell.closed import ClosedCell, OpeningRefusedError
+from cell.moves import Moves
 from cell.store.restored import InQuarantineError
 from cell.store.restored_units import CellMustBeQuarantinedError
 from contract.moves import MoveReason
-from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder, QuarantineNow, QuarantineOrder
+from contract.quarantine import (
+    Adjudication,
+    Evidence,
+    Opened,
+    OpenOrder,
+    QuarantineNow,
+    QuarantineOrder,
+    Revived,
+    ReviveOrder,
+)
 
 
 def quarantine_routes(cell: ClosedCell, *, reads: Any, may_manage: Any) -> APIRouter:
@@ -34,6 +44,17 @@ def quarantine_routes(cell: ClosedCell, *, reads: Any, may_manage: Any) -> APIRo
     @router.post("/open")
     async def open_again(order: OpenOrder, principal: Annotated[Principal, Depends(may_manage)]) -> Opened:
         return await cell.open(opener=order.opener or principal.vendor_id, without_missing=order.without_missing)
+
+    return router
+
+
+def revival_routes(moves: Moves, *, cell_id: str, manages: Any) -> APIRouter:
+    """Of a cell that is open: it gave units to one that has lost them."""
+    router = APIRouter(prefix="/admin", dependencies=[manages])
+
+    @router.post("/revive")
+    async def revive(order: ReviveOrder) -> Revived:
+        return Revived(cell=cell_id, units=(await moves.revival.revive(order)).units)
 
     return router
 

@@ -30,6 +30,8 @@ class UnitEvent(StrEnum):
     DISCARD = "discard"
     GIVE_BACK = "give_back"
     """Discarding what was staged again of a unit that has moved away: the retained rows stay."""
+    REVIVE = "revive"
+    """At the giver, when the cell that it gave the unit to has lost it by a restore."""
     SUPERSEDE = "supersede"
     """In a cell that was restored: another cell has the unit at a higher epoch (cell/ledger/adjudication.py)."""
 
@@ -57,6 +59,7 @@ UNIT_TRANSITIONS: dict[tuple[State, UnitEvent], State] = {
     ("staged", UnitEvent.DISCARD): None,
     ("staging", UnitEvent.GIVE_BACK): "moved",
     ("staged", UnitEvent.GIVE_BACK): "moved",
+    ("moved", UnitEvent.REVIVE): "active",
     ("active", UnitEvent.SUPERSEDE): "moved",
     ("fenced", UnitEvent.SUPERSEDE): "moved",
     ("staging", UnitEvent.SUPERSEDE): "moved",
@@ -263,7 +266,7 @@ def _not_staged_by(row: UnitRow, move_id: str) -> MoveReason | None:
     return None if row.move_id == move_id else MoveReason.UNIT_MUST_NOT_BE_IN_ANOTHER_MOVE
 
 
-# In a cell that was restored to before it gave a unit away.
+# In a cell that was restored to before it gave a unit away, and in one that gave a unit to it since.
 
 
 def supersede(row: UnitRow, *, to_cell: str, epoch: int, grant: UnitRow | None = None) -> Verdict:
@@ -287,6 +290,21 @@ def supersede(row: UnitRow, *, to_cell: str, epoch: int, grant: UnitRow | None =
         peer_cell=to_cell,
         digest=said.digest,
     )
+
+
+def revive(row: UnitRow, *, lost_by: str, epoch: int, digest_here: str) -> Verdict:
+    """The giver serves the unit again, above the epoch of its grant, from the very rows that it had granted."""
+    if row.state in {"active", "fenced"} and row.epoch == epoch + 1:
+        return row
+    if not _may(row, UnitEvent.REVIVE):
+        return MoveReason.UNIT_MUST_BE_MOVED
+    if row.peer_cell != lost_by:
+        return MoveReason.UNIT_MUST_HAVE_GONE_THERE
+    if row.epoch != epoch:
+        return MoveReason.EPOCH_MUST_FOLLOW
+    if row.digest is None or row.digest != digest_here:
+        return MoveReason.ROWS_MUST_BE_RETAINED
+    return UnitRow(unit=row.unit, state=_after(row, UnitEvent.REVIVE), epoch=epoch + 1, fence_no=row.fence_no)
 
 
 # Within the cell.

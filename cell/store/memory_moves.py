@@ -11,7 +11,7 @@ from typing import Final
 from cell.crash_points import CrashPoints
 from cell.ledger import unit_life
 from cell.ledger.model import Instant, Wallet
-from cell.ledger.unit_life import UnitRow
+from cell.ledger.unit_life import UnitRow, Verdict
 from cell.store.memory import Begun, MemoryLedger
 from cell.store.memory_deletion import MemoryDeletion
 from cell.store.memory_isolation import MemoryIsolation
@@ -41,6 +41,7 @@ from contract.moves import (
     StageOrder,
     UnitsNow,
 )
+from contract.quarantine import ReviveOrder
 from contract.slots import Unit
 
 MIGRATED: Final = "migrated"
@@ -56,6 +57,7 @@ class MemoryMoves:
         self.target = MemoryTarget(store, cell_id=cell_id, crash_points=crash_points)
         self.deletion = MemoryDeletion(store)
         self.isolation = MemoryIsolation(store, cell_id=cell_id)
+        self.revival = MemoryRevival(store, cell_id=cell_id)
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -272,6 +274,33 @@ class MemoryTarget:
         async with self._store.transaction():
             found = self._store.intents
             return {unit: found[Unit(unit)].intent for unit in sorted(set(units)) if unit in found}
+
+
+class MemoryRevival:
+    def __init__(self, store: MemoryLedger, *, cell_id: str) -> None:
+        self._store = store
+        self._cell_id = cell_id
+
+    async def revive(self, order: ReviveOrder) -> UnitsNow:
+        store = self._store
+        epochs = dict(order.units)
+        async with store.transaction():
+            begun = sorted(unit for unit in epochs if Unit(unit) in store.intents)
+            if begun:
+                detail = f"Rows of unit {begun[0]} are being deleted here, or staged once more."
+                raise MoveRefusedError(MoveReason.ROWS_MUST_BE_RETAINED, detail)
+            before = [row_of(store, unit) for unit in sorted(epochs)]
+            after = [allowed(one, self._revived(one, order.lost_by, epochs[one.unit])) for one in before]
+            new = [row for old, row in zip(before, after, strict=True) if row != old]
+            _post_migrated(store, new, sign=-1)
+            _mark(store, wallets_of(store, [row.unit for row in new]), None)
+            save_rows(store, new)
+            for row in new:
+                _draw_exiles(store, row.unit, cell=self._cell_id, epoch=row.epoch)
+        return told(after)
+
+    def _revived(self, row: UnitRow, lost_by: str, epoch: int) -> Verdict:
+        return unit_life.revive(row, lost_by=lost_by, epoch=epoch, digest_here=digest_of(self._store, row.unit))
 
 
 def _fence_of(row: UnitRow) -> Fence:

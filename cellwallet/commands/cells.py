@@ -36,10 +36,13 @@ def cells() -> None:
 @app.command(name="list")
 def show(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
     """Every cell: its state, its units, and its share of all of them."""
-    found = Operator(data).get("/v1/cells")["cells"]
+    operator = Operator(data)
+    found = operator.get("/v1/cells")["cells"]
+    closed = {one["cell"]: one for one in operator.get("/v1/quarantines")["cells"] if one["is_quarantined"]}
     total = sum(cell["units"] for cell in found) or 1
     if as_json:
-        print_json({"cells": [{**cell, "share": cell["units"] / total} for cell in found]})
+        told = [{**cell, "share": cell["units"] / total, "is_quarantined": cell["id"] in closed} for cell in found]
+        print_json({"cells": told})
         return
     table = Table("cell", "state", "zone")
     for column in ("units", "share", "certified/s", "processes"):
@@ -48,7 +51,7 @@ def show(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
         capacity = cell["capacity_per_s"]
         table.add_row(
             cell["id"],
-            f"{cell['state']}, being filled" if cell["is_filling"] else cell["state"],
+            _state(cell, closed.get(cell["id"])),
             cell["home_zone"],
             f"{cell['units']:,}",
             f"{cell['units'] / total:.1%}",
@@ -132,10 +135,27 @@ def adjudicate(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson =
     if "contradicted" in verdicts:
         out().print("it cannot be opened as long as units contradict one another", highlight=False)
     elif "missing" in verdicts:
+        out().print(f"missing units are not in the backup; who gave them may have them: cellwallet cells revive {cell}")
         hint = f"cellwallet cells open {cell} --without-missing"
-        out().print(f"missing units are not in the backup; to go on without them: {hint}", highlight=False)
+        out().print(f"to go on without them: {hint}", highlight=False)
     else:
         out().print(f"next: cellwallet cells open {cell}", highlight=False)
+
+
+@app.command()
+def revive(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Units that came to a restored cell after its backup: the cells that gave them serve them again. Repeatable."""
+    told = Operator(data, timeout_s=ADJUDICATION_TIMEOUT_S).post(f"/v1/cells/{cell}/revive")
+    if as_json:
+        print_json(told)
+        return
+    _tell_of_units([{**one, "verdict": "revived", "detail": ""} for one in told["revived"]])
+    _tell_of_units([{**one, "verdict": "left", "cell": None, "detail": one["why"]} for one in told["left"]])
+    out().print(
+        f"{len(told['revived']):,} units of {cell} are served by the cells that had given them", highlight=False
+    )
+    if told["left"]:
+        out().print(f"{len(told['left']):,} are served by nobody; the table says why", highlight=False)
 
 
 @app.command(name="open")
@@ -157,6 +177,13 @@ def open_again(
         return
     checked = ", ".join(f"{count:,} {what}" for what, count in sorted(opened["audited"].items()))
     out().print(f"{cell} is open and has {opened['kept']:,} units; audited: {checked}", highlight=False)
+
+
+def _state(cell: Mapping[str, Any], closed: Mapping[str, Any] | None) -> str:
+    if closed is None:
+        return f"{cell['state']}, being filled" if cell["is_filling"] else str(cell["state"])
+    following = "open" if closed["is_adjudicated"] and not closed["contradicted"] else "adjudicate"
+    return f"{cell['state']}, in quarantine ({closed['cause']}): cellwallet cells {following} {cell['id']}"
 
 
 def _tell_of_units(units: Sequence[Mapping[str, Any]]) -> None:

@@ -37,7 +37,7 @@ adjudication_routes = APIRouter(route_class=ScopedRoute, tags=["cells"])
 async def adjudicate_cell(request: Request, cell_id: CellPath) -> Adjudication | Response:
     """Hold every unit of a cell in quarantine against directory, grants and all other cells; may be repeated."""
     parts = parts_of(request)
-    found = await _adjudicated(parts, CellId(cell_id))
+    found = await adjudicated(parts, CellId(cell_id))
     return problem(request, found) if isinstance(found, Refusal) else found
 
 
@@ -48,9 +48,9 @@ async def adjudicate_cell(request: Request, cell_id: CellPath) -> Adjudication |
 async def open_cell(request: Request, cell_id: CellPath, wanted: OpenBody) -> Opened | Response:
     """Adjudicate once more, audit the cell in full, and let it serve again."""
     parts = parts_of(request)
-    adjudicated = await _adjudicated(parts, CellId(cell_id))
-    if isinstance(adjudicated, Refusal):
-        return problem(request, adjudicated)
+    judged = await adjudicated(parts, CellId(cell_id))
+    if isinstance(judged, Refusal):
+        return problem(request, judged)
     cell = _cell_of(await _fleet(parts), CellId(cell_id))
     if cell is None:
         return problem(request, cell_must_exist(cell_id))
@@ -59,7 +59,7 @@ async def open_cell(request: Request, cell_id: CellPath, wanted: OpenBody) -> Op
     return opened if isinstance(opened, Opened) else problem(request, _refusal(cell, opened))
 
 
-async def _adjudicated(parts: Parts, cell_id: CellId) -> Adjudication | Refusal:
+async def adjudicated(parts: Parts, cell_id: CellId) -> Adjudication | Refusal:
     fleet = await _fleet(parts)
     cell = _cell_of(fleet, cell_id)
     if cell is None:

@@ -281,6 +281,43 @@ class RebalanceAnswer(BaseModel):
     after: list[ShareAnswer]
 
 
+class QuarantineAnswer(BaseModel):
+    cell: str
+    is_quarantined: bool | None
+    """None: the cell does not answer."""
+    cause: str | None = None
+    detail: str = ""
+    began_at: str | None = None
+    is_adjudicated: bool = False
+    missing: int = 0
+    """Units that came after the backup, as of the last adjudication."""
+    contradicted: int = 0
+    """Units that a person must look at."""
+
+
+class QuarantinesAnswer(BaseModel):
+    cells: list[QuarantineAnswer]
+
+
+class RevivedUnit(BaseModel):
+    unit: int
+    cell: str
+    """That serves it now."""
+    epoch: int
+
+
+class LeftUnitAnswer(BaseModel):
+    unit: int
+    epoch: int
+    why: str
+
+
+class ReviveAnswer(BaseModel):
+    revived: list[RevivedUnit]
+    left: list[LeftUnitAnswer]
+    """Lost, and not to be had from another cell."""
+
+
 class RebuildBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 

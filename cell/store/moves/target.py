@@ -44,7 +44,7 @@ WHERE unit = ANY(%s) AND cause = 'staging'
 _INTENT_IS_OVER: Final = "DELETE FROM cleanups WHERE unit = ANY(%s)"
 _NOBODYS: Final = "UPDATE unit_state SET state = 'staging', move_id = NULL, digest = NULL WHERE unit = ANY(%s)"
 _GIVE_UP: Final = "UPDATE cleanups SET cause = 'discarded' WHERE unit = ANY(%s)"
-_OWN_EXILES: Final = "UPDATE isolated SET cell = %s, epoch = %s WHERE unit = %s"
+OWN_EXILES: Final = "UPDATE isolated SET cell = %s, epoch = %s WHERE unit = %s"
 
 
 @value
@@ -137,7 +137,7 @@ class Target:
                 await rows(connection, UNFREEZE, units, arrays.uuids([move_id]))
                 await save_units(connection, new)
                 for one in new:
-                    await rows(connection, _OWN_EXILES, self._cell_id, one.epoch, one.unit)
+                    await rows(connection, OWN_EXILES, self._cell_id, one.epoch, one.unit)
                 await note_arrival(connection, [one.unit for one in new])
                 await rows(connection, _INTENT_IS_OVER, units)
         await self._crash_points.reach("move.activated")

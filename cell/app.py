@@ -244,6 +244,7 @@ class CellProcess:
     def _build_sagas(self, database_url: str) -> Sagas:
         settings = self._settings
         return Sagas(
+            cell_id=settings.id,
             tokens=self._own_tokens,
             cells=self._cells,
             router_url=settings.router_url,
@@ -295,6 +296,7 @@ class CellProcess:
             metrics_text=self._metrics.exposition,
             moves=self._moves,
             event_order=self._events.order,
+            resending=self._sagas.resending,
             cells=self._cells,
             closed=self._closed,
             remember=self._watch.remember,

@@ -15,6 +15,7 @@ from cell.groups import Groups
 from cell.lanes import Lanes
 from cell.policy import LimitPolicy
 from cell.queries import Queries
+from cell.resending import Resending
 from cell.store.own_connection import OwnConnection
 from cell.store.sagas import SagaStore
 from cell.telemetry import Metrics
@@ -28,6 +29,7 @@ class Sagas:
     def __init__(
         self,
         *,
+        cell_id: str,
         tokens: CellTokens,
         cells: CellTokenVerifier,
         router_url: str,
@@ -42,6 +44,7 @@ class Sagas:
         salt = Salts().next
         self._elsewhere = Elsewhere(router_url=router_url, tokens=tokens)
         self._store = SagaStore(OwnConnection(database_url, name="cell-saga"))
+        self.resending = Resending(cell_id=cell_id, elsewhere=self._elsewhere, store=self._store)
         transfers = Transfers(
             lanes=lanes,
             elsewhere=self._elsewhere,

@@ -70,6 +70,8 @@ class Adjudication(_Body):
     """Units that this cell owns afterwards."""
     units: tuple[JudgedUnit, ...]
     """All others on which something was found."""
+    newest_entry_at: str | None = None
+    """RFC 3339: the last that the restored database knows of; what the cell did afterwards is lost."""
 
     def of(self, verdict: UnitVerdict) -> tuple[JudgedUnit, ...]:
         return tuple(one for one in self.units if one.verdict == verdict)

@@ -27,6 +27,7 @@ from control_plane.api.problems import answer_problems
 from control_plane.api.quarantines import quarantine_routes
 from control_plane.api.rebalances import rebalance_routes
 from control_plane.api.rebuilding import rebuild_routes
+from control_plane.api.resending import resending_routes
 from control_plane.api.reviving import revival_routes
 from control_plane.api.vendors import vendor_routes
 from control_plane.api.webhooks import webhook_routes
@@ -79,6 +80,7 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         quarantine_routes,
         adjudication_routes,
         revival_routes,
+        resending_routes,
         capacity_routes,
         vendor_routes,
         limit_routes,

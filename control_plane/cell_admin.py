@@ -15,6 +15,7 @@ from contract.fleet import CellUnits, FirstUnits
 from contract.ids import CellId
 from contract.load import CellLoad, IsolatedWallets, Remains
 from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder, QuarantineNow, Revived, ReviveOrder
+from contract.resending import ResendOrder, Resent
 from contract.values import value
 from control_plane.fleet.model import Cell, Instance, Unreachable
 from control_plane.tokens import Tokens, utc_now
@@ -40,10 +41,14 @@ _NO_ANSWER = (
 
 ADJUDICATION_TIMEOUT_S = 30.0
 """Every unit of a cell is judged in one transaction."""
+RESENDING_TIMEOUT_S = 180.0
+"""A page of transfers, each of which may wait for a cell that does not answer."""
 OPENING_TIMEOUT_S = 1_800.0
 """A cell audits itself in full before it opens: some hundred thousand entries a second."""
 
-Told = TypeVar("Told", CellUnits, CellLoad, IsolatedWallets, Remains, QuarantineNow, Adjudication, Opened, Revived)
+Told = TypeVar(
+    "Told", CellUnits, CellLoad, IsolatedWallets, Remains, QuarantineNow, Adjudication, Opened, Revived, Resent
+)
 """What a cell tells of itself; each names the cell."""
 
 
@@ -86,6 +91,12 @@ class CellAdmin:
         """The same again changes nothing."""
         body = order.model_dump(mode="json")
         return await self._ask(cell, "POST", "/admin/revive", Revived, body=body, patience_s=ADJUDICATION_TIMEOUT_S)
+
+    async def resend(self, cell: Cell, order: ResendOrder) -> Resent | RefusedByCell | Unreachable:
+        """One page; the same again does no harm."""
+        body = order.model_dump(mode="json")
+        path = "/admin/transfers/resend"
+        return await self._ask(cell, "POST", path, Resent, body=body, patience_s=RESENDING_TIMEOUT_S)
 
     async def adjudicate(self, cell: Cell, evidence: Evidence) -> Adjudication | RefusedByCell | Unreachable:
         """The same again changes nothing."""

@@ -16,7 +16,7 @@ from cell.api.errors import ProblemRaised, answer_problems, conflict
 from cell.api.event_order_routes import event_order_routes
 from cell.api.load_routes import load_routes
 from cell.api.move_routes import Remember, answer_move_refusals, cells_or, move_routes, nothing_to_remember
-from cell.api.quarantine_routes import answer_quarantine, quarantine_routes, revival_routes
+from cell.api.quarantine_routes import answer_quarantine, quarantine_routes, resend_routes, revival_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
@@ -25,6 +25,7 @@ from cell.closed import ClosedCell
 from cell.event_order import EventOrder
 from cell.moves import Moves
 from cell.ports import StoreLostError
+from cell.resending import Resending
 from cell.store.audit import AuditFailed, audit
 from cell.store.checkpoint_pages import LeafMustBeWholeError
 from cell.store.duty_lock import DutyLock, DutyLockLostError
@@ -61,6 +62,7 @@ def admin_application(
     moves: Moves,
     event_order: EventOrder,
     cells: CellTokenVerifier,
+    resending: Resending | None = None,
     closed: ClosedCell | None = None,
     remember: Remember = nothing_to_remember,
 ) -> AsgiApp:
@@ -121,6 +123,8 @@ def admin_application(
         app.include_router(routes)
     app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
     app.include_router(revival_routes(moves, cell_id=cell_id, manages=manages))
+    if resending is not None:
+        app.include_router(resend_routes(resending, manages=manages))
     if closed is not None:
         app.include_router(quarantine_routes(closed, reads=reads, may_manage=_may(tokens, Scope.FLEET_MANAGE)))
     answer_quarantine(app)

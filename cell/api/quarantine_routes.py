@@ -10,6 +10,7 @@ from cell.api.responses import request_id_in
 from cell.api.tokens import Principal
 from cell.closed import ClosedCell, OpeningRefusedError
 from cell.moves import Moves
+from cell.resending import Resending
 from cell.store.restored import InQuarantineError
 from cell.store.restored_units import CellMustBeQuarantinedError
 from contract.moves import MoveReason
@@ -23,6 +24,7 @@ from contract.quarantine import (
     Revived,
     ReviveOrder,
 )
+from contract.resending import ResendOrder, Resent
 
 
 def quarantine_routes(cell: ClosedCell, *, reads: Any, may_manage: Any) -> APIRouter:
@@ -55,6 +57,17 @@ def revival_routes(moves: Moves, *, cell_id: str, manages: Any) -> APIRouter:
     @router.post("/revive")
     async def revive(order: ReviveOrder) -> Revived:
         return Revived(cell=cell_id, units=(await moves.revival.revive(order)).units)
+
+    return router
+
+
+def resend_routes(resending: Resending, *, manages: Any) -> APIRouter:
+    """Of a cell that is open: another one has lost what this one sent to it."""
+    router = APIRouter(prefix="/admin/transfers", dependencies=[manages])
+
+    @router.post("/resend")
+    async def resend(order: ResendOrder) -> Resent:
+        return await resending.resend(order)
 
     return router
 

@@ -35,6 +35,9 @@ LOCK_CLASS: Final = 2
 ADJUDICATION: Final = 7
 """One at a time; in the class of duties and of rare work."""
 
+_NEWEST: Final = """
+SELECT to_char(max(posted_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM wallets
+"""
 _ALL_UNITS: Final = "SELECT unit FROM unit_state"
 _IS_CLOSED: Final = "SELECT id FROM quarantines WHERE opened_at IS NULL"
 _STANDING: Final = "SELECT wallet_id, unit FROM wallets WHERE wallet_id = ANY(%s)"
@@ -94,8 +97,10 @@ class RestoredUnits:
         judged |= await self._rejoined(connection, here, judged, told)
         present = here | {one.unit: one for one in isolated}
         after = present | {one.unit: one for one in await self._leave(connection, present, judged)}
+        ((newest_at,),) = await rows(connection, _NEWEST)
         return Adjudication(
             cell=self._cell_id,
+            newest_entry_at=newest_at,
             kept=sum(1 for one in after.values() if one.state in OWNING),
             units=(
                 *(_told(unit, judgement) for unit, judgement in sorted(judged.items()) if _is_told(judgement)),

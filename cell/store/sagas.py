@@ -43,6 +43,24 @@ FROM groups t WHERE NOT is_finished AND next_attempt_at <= clock_timestamp() AND
 ORDER BY next_attempt_at LIMIT %s
 """  # noqa: S608 - our own words
 
+SETTLED_SINCE: Final = f"""
+WITH page AS MATERIALIZED (
+    SELECT t.* FROM transfers t
+    WHERE state = 'settled' AND sent_at >= %s::timestamptz AND {_IS_OURS}
+      AND (wallet_id, vendor_id, transaction_id) > (%s::uuid, %s, %s::uuid)
+    ORDER BY wallet_id, vendor_id, transaction_id LIMIT %s
+)
+SELECT p.wallet_id, p.vendor_id, p.transaction_id, p.transfer_id, p.to_wallet_id, p.amount, p.currency, p.state,
+       e.details, p.sent_at
+FROM page p
+LEFT JOIN transactions x USING (wallet_id, vendor_id, transaction_id)
+LEFT JOIN entries e ON e.wallet_id = p.wallet_id AND e.posted_at = x.posted_at AND e.seq = x.seq
+ORDER BY p.wallet_id, p.vendor_id, p.transaction_id
+"""  # noqa: S608 - our own words
+"""A settled transfer has forgotten its details; the entry that sent it has them, unless they were erased."""
+
+FIRST_KEY: Final = ("00000000-0000-0000-0000-000000000000", "", "00000000-0000-0000-0000-000000000000")
+
 OLD_LEGS: Final = f"""
 SELECT {HOLD_COLUMNS}
 FROM holds t WHERE state = 'open' AND kind <> 'vendor' AND {_IS_OURS}
@@ -81,6 +99,11 @@ class SagaStore:
 
     async def due_transfers(self, limit: int) -> list[Transfer]:
         return [transfer_of(row) for row in await self._ask(DUE_TRANSFERS, limit)]
+
+    async def settled_since(self, since: str, *, after: TransactionKey | None, limit: int) -> list[Transfer]:
+        """In order of their keys, with the details with which they were sent."""
+        key = FIRST_KEY if after is None else (after.wallet_id, after.vendor_id, after.transaction_id)
+        return [transfer_of(row) for row in await self._ask(SETTLED_SINCE, since, *key, limit)]
 
     async def due_groups(self, limit: int) -> list[Group]:
         return [group_of(row) for row in await self._ask(DUE_GROUPS, limit)]

@@ -21,6 +21,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the uni
 MOVES_ASKED, MOVES_TOLD = 50, 2
 """Of the open moves: a line has room for so many."""
 ADJUDICATION_TIMEOUT_S = 60.0
+RESENDING_TIMEOUT_S = 200.0
 OPENING_TIMEOUT_S = 1_900.0
 """The cell audits itself in full."""
 UNITS_SHOWN_MAX = 50
@@ -177,6 +178,54 @@ def open_again(
         return
     checked = ", ".join(f"{count:,} {what}" for what, count in sorted(opened["audited"].items()))
     out().print(f"{cell} is open and has {opened['kept']:,} units; audited: {checked}", highlight=False)
+
+
+@app.command()
+def resend(
+    *,
+    cell: Name,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Sent then or later (RFC 3339, UTC); else ten minutes before its last entry."),
+    ] = None,
+    data: DataOption = DATA_DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """A restored and opened cell has lost transfers that it had taken in: ask for all of them again. Repeatable."""
+    operator = Operator(data, timeout_s=RESENDING_TIMEOUT_S)
+    senders = [one["id"] for one in operator.get("/v1/cells")["cells"] if one["state"] != "retired"]
+    asked = taken = 0
+    refused: list[dict[str, Any]] = []
+    with err().status("") as status:
+        for sender in (one for one in senders if one != cell):
+            after: list[str] | None = None
+            while True:
+                status.update(f"{sender} asks again: {asked:,} transfers asked, {len(refused):,} refused")
+                page = operator.post(f"/v1/cells/{cell}/resend", {"from_cell": sender, "since": since, "after": after})
+                if page["unknown"]:
+                    fail(f"{page['unknown']} transfers of {sender} got no answer; the same command again goes on")
+                asked, taken, after = asked + page["asked"], taken + page["taken"], page["after"]
+                refused += page["refused"]
+                if after is None:
+                    break
+    if as_json:
+        print_json({"asked": asked, "taken": taken, "refused": refused})
+    else:
+        _tell_of_resent(asked, taken, refused)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _tell_of_resent(asked: int, taken: int, refused: Sequence[Mapping[str, Any]]) -> None:
+    out().print(f"{asked:,} transfers asked again, {taken:,} are where they belong", highlight=False)
+    if not refused:
+        return
+    table = Table("from", "transaction", "to", "amount", "reason")
+    for one in refused[:UNITS_SHOWN_MAX]:
+        amount = f"{one['amount']:,} {one['currency']}"
+        table.add_row(one["wallet_id"], one["transaction_id"], one["to_wallet_id"], amount, one["reason"])
+    print_table(table)
+    out().print(f"{len(refused):,} are refused now and in no wallet: a person must decide", highlight=False)
 
 
 def _state(cell: Mapping[str, Any], closed: Mapping[str, Any] | None) -> str:

@@ -24,6 +24,7 @@ from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
 from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
 from contract.money import AMOUNT_MAX
+from contract.resending import INSTANT_PATTERN, TransferName
 from contract.scopes import VENDOR_SCOPES
 
 WAIT_MAX_S = 55.0
@@ -324,6 +325,17 @@ class RebuildBody(BaseModel):
     dry_run: bool = False
     allow_large_change: bool = False
     """More than a twentieth of the recorded units may change their cell."""
+
+
+class ResendBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    from_cell: Annotated[str, Field(pattern=CELL_PATTERN)]
+    """That has sent the transfers."""
+    since: Annotated[str, Field(pattern=INSTANT_PATTERN)] | None = None
+    """Sent then or later; null = ten minutes before the last entry that the restored cell has."""
+    after: Annotated[TransferName, Field(strict=False)] | None = None
+    """Of the page before."""
 
 
 class OpenBody(BaseModel):

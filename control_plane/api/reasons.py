@@ -26,6 +26,8 @@ class PlatformReason(StrEnum):
     MOVES_MUST_HAVE_ENDED = "moves_must_have_ended"
     CLAIMS_MUST_AGREE = "claims_must_agree"
     CELL_MUST_BE_QUARANTINED = "cell_must_be_quarantined"
+    CELL_MUST_NOT_BE_QUARANTINED = "cell_must_not_be_quarantined"
+    RESTORE_MUST_BE_KNOWN = "restore_must_be_known"
     UNITS_MUST_NOT_BE_MISSING = "units_must_not_be_missing"
     LEDGER_MUST_BE_WHOLE = "ledger_must_be_whole"
     CHANGE_MUST_BE_ALLOWED = "change_must_be_allowed"
@@ -75,6 +77,12 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
         status=409, retry="never", title="Every slot must have exactly one owner"
     ),
     PlatformReason.CELL_MUST_BE_QUARANTINED: Meaning(status=409, retry="never", title="The cell must be quarantined"),
+    PlatformReason.CELL_MUST_NOT_BE_QUARANTINED: Meaning(
+        status=409, retry="never", title="The cell must not be quarantined"
+    ),
+    PlatformReason.RESTORE_MUST_BE_KNOWN: Meaning(
+        status=409, retry="never", title="The instant to which the cell was restored must be known"
+    ),
     PlatformReason.UNITS_MUST_NOT_BE_MISSING: Meaning(
         status=409, retry="never", title="Units that came to the cell must not be missing in it"
     ),

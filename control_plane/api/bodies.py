@@ -24,7 +24,7 @@ from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
 from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
 from contract.money import AMOUNT_MAX
-from contract.resending import INSTANT_PATTERN, TransferName
+from contract.resending import InstantText, TransferName
 from contract.scopes import VENDOR_SCOPES
 
 WAIT_MAX_S = 55.0
@@ -332,7 +332,7 @@ class ResendBody(BaseModel):
 
     from_cell: Annotated[str, Field(pattern=CELL_PATTERN)]
     """That has sent the transfers."""
-    since: Annotated[str, Field(pattern=INSTANT_PATTERN)] | None = None
+    since: InstantText | None = None
     """Sent then or later; null = ten minutes before the last entry that the restored cell has."""
     after: Annotated[TransferName, Field(strict=False)] | None = None
     """Of the page before."""

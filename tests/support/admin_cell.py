@@ -16,6 +16,9 @@ from pydantic import ValidationError
 
 from contract.fleet import CellUnits, FirstUnits, UnitRun
 from contract.load import CellLoad, IsolatedWallets, Remains, UnitLoad
+from contract.moves import UnitNow
+from contract.quarantine import QuarantineNow, Revived, ReviveOrder
+from contract.resending import ResendOrder, Resent
 
 Gate = Callable[[], Awaitable[None]]
 
@@ -41,6 +44,11 @@ class AdminCell:
         self.accounts: dict[str, dict[str, int]] = {}
         self.isolated_wallets: list[tuple[str, int]] = []
         self.exiles: list[tuple[str, int]] = []
+        self.quarantine: QuarantineNow | None = None
+        self.refuses_to_revive = False
+        self.resendings: list[ResendOrder] = []
+        self.resent: list[Resent] = []
+        """What the next pages will say."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -58,6 +66,9 @@ class AdminCell:
                 web.get("/admin/units/load", self._tell_load),
                 web.get("/admin/units/isolated", self._tell_isolated),
                 web.get("/admin/remains", self._tell_remains),
+                web.get("/admin/quarantine", self._tell_quarantine),
+                web.post("/admin/revive", self._revive),
+                web.post("/admin/transfers/resend", self._resend),
             ]
         )
         self._runner = web.AppRunner(application, shutdown_timeout=0.05)
@@ -108,6 +119,26 @@ class AdminCell:
         self._check(request, "fleet:read")
         await self.before_telling_units()
         return web.json_response(text=self.units().model_dump_json())
+
+    async def _tell_quarantine(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:read")
+        told = self.quarantine or QuarantineNow(cell=self.cell, is_quarantined=False)
+        return web.json_response(text=told.model_dump_json())
+
+    async def _revive(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:manage")
+        order = ReviveOrder.model_validate_json(await request.read())
+        if self.refuses_to_revive:
+            refusal = {"reason": "rows_must_be_retained", "detail": "Unit 1 is moved here."}
+            return web.json_response(refusal, status=409, content_type="application/problem+json")
+        self.given |= {unit: ("active", epoch + 1) for unit, epoch in order.units}
+        now = (UnitNow(unit=unit, state="active", epoch=epoch + 1) for unit, epoch in order.units)
+        return web.json_response(text=Revived(cell=self.cell, units=tuple(now)).model_dump_json())
+
+    async def _resend(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:manage")
+        self.resendings.append(ResendOrder.model_validate_json(await request.read()))
+        return web.json_response(text=self.resent.pop(0).model_dump_json())
 
     async def _put_first_units(self, request: web.Request) -> web.Response:
         self._check(request, "fleet:manage")

@@ -201,6 +201,36 @@ async def test_a_unit_that_came_since_is_missing_and_keeps_the_cell_closed(world
         assert (status, refused["reason"], refused["units"]) == (409, "units_must_not_be_missing", [UNIT])
 
 
+async def test_a_missing_unit_is_revived_where_it_came_from_and_then_the_cell_opens(world: World, book: Book) -> None:
+    """What alice did at cell-b is lost with the restore; what she had when she left cell-a is not."""
+    empty = world.other
+    empty.sql("UPDATE wallets SET frozen_by = gen_random_uuid()")
+    empty.sql("DELETE FROM unit_state")
+    empty.sql("DELETE FROM account_deltas")
+    empty.sql("SELECT begin_quarantine('restored', 'a test')")
+    async with (
+        moving_cell("cell-a", world.original) as a,
+        moving_cell("cell-b", empty, must_connect=False, patience_s=0.1) as b,
+    ):
+        async with a.client() as client:
+            order = {"lost_by": "cell-b", "units": [[UNIT, 2]]}
+            revived = await client.post("/admin/revive", json=order)
+        assert (revived.status_code, revived.json()["cell"]) == (200, "cell-a"), revived.text
+        assert await codes(a, book.debit(ALICE, 100), book.debit(ALICE, 1)) == [
+            "accepted",
+            "available_balance_must_cover_amount",
+        ]
+        there = await UnitStore(world.original.app_url, cell_id="cell-a").read()
+        owned = [{"first": 0, "last": 16_383, "cell": "cell-a", "epoch": 1}]
+        evidence = await world.evidence() | {"peers": [there.model_dump(mode="json")], "directory": owned}
+        status, told = await post(b, "/adjudicate", evidence)
+        assert status == 200
+        assert [one for one in told["units"] if one["verdict"] in {"missing", "contradicted"}] == []
+        assert b.state(UNIT) in {None, ("moved", 3)}
+        assert a.migrated() == 0
+        await a.assert_clean()
+
+
 async def test_what_cannot_be_decided_keeps_the_cell_closed(world: World) -> None:
     world.mark()
     nonsense = [{"first": 0, "last": 16_383, "cell": "cell-c", "epoch": 5}]

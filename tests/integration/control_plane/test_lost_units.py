@@ -36,8 +36,8 @@ async def cells(platform: RunningPlatform, new_cell: NewCell) -> Cells:
 def lose(cells: Cells, first: int, last: int) -> None:
     """As if cell-1 had once given these units of cell-2 to it, and a restore had taken them back out of it."""
     numbers = range(first, last + 1)
-    cells["cell-1"].given |= {unit: ("moved", 1) for unit in numbers}
-    cells["cell-2"].given |= {unit: ("moved", 2) for unit in numbers}
+    cells["cell-1"].given |= dict.fromkeys(numbers, ("moved", 1))
+    cells["cell-2"].given |= dict.fromkeys(numbers, ("moved", 2))
 
 
 async def ask(platform: RunningPlatform, path: str, body: dict[str, Any] | None = None, **more: Any) -> httpx.Response:

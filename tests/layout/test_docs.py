@@ -45,7 +45,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 def test_paths_that_documents_name_exist() -> None:
     """`cell/commit.py` in a text is a promise that the file is there."""
     pattern = re.compile(
-        r"`((?:contract|cell|router|control_plane|cellwallet|loadtests|infra|tests|docs)/[\w/.]+\.(?:py|md|sql))"
+        r"`((?:contract|cell|router|control_plane|cellwallet|loadtests|infra|tests|docs|helm)/[\w/.-]+\.(?:py|md|sql|yaml))"
     )
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in pattern.findall(page.read_text()):

@@ -14,6 +14,7 @@ FUNCTION_LINES_MAX = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "manager", "handler", "service", "core"}
 TOP = (
     *("README.md", "Makefile", "pyproject.toml", "LICENSE", "CHANGELOG.md", ".ci/run"),
+    *("Dockerfile", ".dockerignore", "compose.yaml"),
     *("contract", "cell", "router", "control_plane", "cellwallet", "infra", "helm", "loadtests", "tests", "docs"),
 )
 HEADINGS = ("## What it is", "## What it never does", "## Read in this order", "## How to test it")

@@ -38,9 +38,9 @@ class ChartRefusedError(Exception):
     """What helm said instead of rendering."""
 
 
-def helm_program() -> Path | None:
-    built = sorted(path for path in BUILT_TOOLS.glob("*/**/helm") if path.is_file() and os.access(path, os.X_OK))
-    found = shutil.which("helm")
+def helm_program(name: str = "helm") -> Path | None:
+    built = sorted(path for path in BUILT_TOOLS.glob(f"*/**/{name}") if path.is_file() and os.access(path, os.X_OK))
+    found = shutil.which(name)
     return built[-1] if built else Path(found) if found else None
 
 
@@ -77,9 +77,9 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def render(chart: str, values: Mapping[str, Any], *, namespace: str = "somewhere") -> list[Object]:
-    """Raises ChartRefusedError."""
-    return copy.deepcopy(_rendered(HELM / chart, json.dumps(values), namespace))
+def render(chart: str, values: Mapping[str, Any], *, program: str = "helm") -> list[Object]:
+    """By `program`, of another version of helm if need be; raises ChartRefusedError."""
+    return copy.deepcopy(_rendered(HELM / chart, json.dumps(values), program))
 
 
 def render_spoilt(chart: str, values: Mapping[str, Any], *, file: str, old: str, new: str) -> list[Object]:
@@ -90,7 +90,7 @@ def render_spoilt(chart: str, values: Mapping[str, Any], *, file: str, old: str,
         text = (spoilt / file).read_text()
         assert old in text, f"{chart}/{file} holds no {old!r}: the mutant must be drawn anew"
         (spoilt / file).write_text(text.replace(old, new))
-        return _helm_template(spoilt, json.dumps(values), "somewhere")
+        return _helm_template(spoilt, json.dumps(values), "helm")
 
 
 def lint(chart: str, values: Mapping[str, Any]) -> str:
@@ -100,14 +100,14 @@ def lint(chart: str, values: Mapping[str, Any]) -> str:
 
 
 @functools.cache
-def _rendered(folder: Path, values: str, namespace: str) -> list[Object]:
-    return _helm_template(folder, values, namespace)
+def _rendered(folder: Path, values: str, program: str) -> list[Object]:
+    return _helm_template(folder, values, program)
 
 
-def _helm_template(folder: Path, values: str, namespace: str) -> list[Object]:
+def _helm_template(folder: Path, values: str, program: str) -> list[Object]:
     with _values_file(values) as file:
-        options = ("--values", file.name, "--namespace", namespace, "--kube-version", KUBE_VERSION)
-        text = _helm("template", "release", str(folder), *options)
+        options = ("--values", file.name, "--namespace", "somewhere", "--kube-version", KUBE_VERSION)
+        text = _helm("template", "release", str(folder), *options, program=program)
     return [found for found in yaml.load_all(text, Loader=_Loader) if found]
 
 
@@ -118,13 +118,13 @@ def _values_file(values: str) -> Any:
     return file
 
 
-def _helm(*arguments: str) -> str:
-    program = helm_program()
-    assert program is not None, "mark the test with needs_helm"
+def _helm(*arguments: str, program: str = "helm") -> str:
+    found = helm_program(program)
+    assert found is not None, "mark the test with needs_helm"
     with tempfile.TemporaryDirectory() as home:
         own = {f"HELM_{kind}_HOME": f"{home}/{kind.lower()}" for kind in ("CACHE", "CONFIG", "DATA")}
         told = subprocess.run(
-            [str(program), *arguments], capture_output=True, text=True, check=False, env={**os.environ, **own}
+            [str(found), *arguments], capture_output=True, text=True, check=False, env={**os.environ, **own}
         )
     if told.returncode != 0:
         raise ChartRefusedError(told.stderr + told.stdout)

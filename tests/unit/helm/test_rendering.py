@@ -1,6 +1,7 @@
 """What the charts render to: golden files, lint, numbers from headroom, and what may change from release to release."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from charts import (
     HELM,
     ChartRefusedError,
     Object,
+    containers_of,
     example,
     golden_file,
     golden_text,
+    helm_program,
     lint,
     merged,
     named,
@@ -24,6 +27,7 @@ from charts import (
 
 from cellwallet.headroom.cells import CellMargins, Outlook
 from cellwallet.headroom.fleet import Wanted, plan_fleet
+from cellwallet.local.identities import write_identities
 
 pytestmark = needs_helm
 
@@ -43,6 +47,18 @@ def test_an_example_renders_to_its_golden_file(chart: str, name: str) -> None:
 @pytest.mark.parametrize(("chart", "name"), EXAMPLES)
 def test_lint_has_no_complaint(chart: str, name: str) -> None:
     assert "WARNING" not in lint(chart, example(chart, name))
+
+
+@pytest.mark.skipif(helm_program("helm3") is None, reason="there is no helm 3 under the name helm3")
+@pytest.mark.parametrize(("chart", "name"), EXAMPLES)
+def test_helm_3_makes_the_same_of_it(chart: str, name: str) -> None:
+    """Tools have it inside, and will for years."""
+
+    def in_order(objects: list[Object]) -> list[Object]:
+        return sorted(objects, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+    values = example(chart, name)
+    assert in_order(render(chart, values, program="helm3")) == in_order(render(chart, values))
 
 
 @pytest.mark.parametrize("chart", CHARTS)
@@ -220,6 +236,27 @@ def test_what_two_charts_say_of_one_cell_fits_together() -> None:
                     role_name, _, place = one["value"].removeprefix("postgresql://").partition("@")
                     assert place.startswith(f"{cluster['metadata']['name']}-rw:5432/{database['database']}?")
                     assert role_name == ("cell_app" if one["name"] == "CELL_DATABASE_URL" else database["owner"])
+
+
+def test_the_secrets_that_are_mounted_hold_what_keys_make_writes(tmp_path: Path) -> None:
+    """`kubectl create secret generic NAME --from-file FOLDER` makes a key of each file."""
+    write_identities(tmp_path, ("cell-1",))
+    for chart, folder, secret in (
+        ("cell-app", "cell-1", "cell-1-identity"),
+        ("router", "router", "router-identity"),
+        ("control-plane", "control-plane", "control-plane-identity"),
+    ):
+        made = {path.name for path in (tmp_path / folder).iterdir()}
+        used: set[str] = set()
+        for workload in of_kind(render(chart, example(chart, "three-zones")), "Deployment"):
+            pod = pod_of(workload)
+            for volume in pod["volumes"]:
+                if volume.get("secret", {}).get("secretName") == secret:
+                    used |= {item["key"] for item in volume["secret"]["items"]}
+            for one in (one for container in containers_of(pod) for one in container.get("env", ())):
+                reference = one.get("valueFrom", {}).get("secretKeyRef", {})
+                used |= {reference["key"]} if reference.get("name") == secret else set()
+        assert used == made, chart
 
 
 def test_only_the_migration_may_own_tables() -> None:

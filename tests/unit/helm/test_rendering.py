@@ -265,6 +265,24 @@ def test_only_the_migration_may_own_tables() -> None:
         assert "cell-1-db-app" not in str(deployment)
 
 
+@pytest.mark.parametrize(
+    ("chart", "name", "store"),
+    [("cell-platform", "large", "blue-backups"), ("control-plane", "monitored", "control-plane-backups")],
+)
+def test_a_database_is_backed_up_into_a_store_of_its_own_or_not_at_all(chart: str, name: str, store: str) -> None:
+    values = example(chart, name)
+    with_store, without = (render(chart, given) for given in (values, merged(values, {"backup": {"objectStore": ""}})))
+    (cluster,), (order,) = of_kind(with_store, "Cluster"), of_kind(with_store, "ScheduledBackup")
+    (plugin,) = cluster["spec"]["plugins"]
+    assert plugin["isWALArchiver"] is True
+    assert plugin["parameters"] == {"barmanObjectName": store}
+    assert order["spec"]["cluster"]["name"] == cluster["metadata"]["name"]
+    assert order["spec"]["pluginConfiguration"]["name"] == plugin["name"]
+    assert "namespace" not in str(order["spec"]), "a store is looked for beside its database"
+    assert "plugins" not in of_kind(without, "Cluster")[0]["spec"]
+    assert of_kind(without, "ScheduledBackup") == []
+
+
 def test_priorities_are_in_order_of_who_is_missed_first() -> None:
     objects = render("control-plane", example("control-plane", "three-zones"))
     values = {one["metadata"]["name"]: one["value"] for one in of_kind(objects, "PriorityClass")}

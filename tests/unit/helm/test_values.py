@@ -61,6 +61,8 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("cell-platform", {"network": {"apiServerCidrs": []}}),
     ("cell-platform", {"network": {"apiServerCidrs": ["anywhere"]}}),
     ("cell-platform", {"quota": {"pods": 0}}),
+    ("cell-platform", {"backup": {"schedule": "0 2 * * *"}}),
+    ("control-plane", {"backup": {"objectStore": "Store"}}),
     ("router", {"entrance": {"type": "NodePort"}}),
     ("router", {"entrance": {"annotations": {"a.example/b": "c"}}}),
     ("control-plane", {"firstCells": 0}),

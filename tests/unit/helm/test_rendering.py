@@ -329,6 +329,26 @@ def test_haproxy_and_its_agent_share_a_folder_and_two_ports() -> None:
     assert mounts[0]["state"] == mounts[1]["state"] == told["ROUTER_STATE_DIR"]
 
 
+@pytest.mark.parametrize(("secret", "port", "protocol"), [("", 80, "HTTP"), ("router-tls", 443, "HTTPS")])
+def test_each_zone_may_have_a_gateway_of_its_own(secret: str, port: int, protocol: str) -> None:
+    entrance = {"entrance": {"gatewayClass": "zonal", "tlsSecret": secret}}
+    values = example("router", "three-zones")
+    objects = render("router", merged(values, entrance))
+    services = {one["metadata"]["name"]: one["spec"] for one in of_kind(objects, "Service")}
+    gateways, routes = of_kind(objects, "Gateway"), of_kind(objects, "HTTPRoute")
+    assert [one["metadata"]["name"] for one in gateways] == [f"router-{zone}" for zone in values["zones"]]
+    for gateway, route in zip(gateways, routes, strict=True):
+        name = gateway["metadata"]["name"]
+        (listener,) = gateway["spec"]["listeners"]
+        assert (listener["port"], listener["protocol"]) == (port, protocol)
+        assert listener.get("tls", {}).get("certificateRefs", [{"name": ""}]) == [{"name": secret}]
+        assert route["spec"]["parentRefs"] == [{"name": name}]
+        assert route["spec"]["rules"] == [{"backendRefs": [{"name": name, "port": services[name]["ports"][0]["port"]}]}]
+        zone = gateway["metadata"]["labels"]["cellwallet/zone"]
+        assert services[name]["selector"]["cellwallet/zone"] == zone
+    assert not of_kind(render("router", values), "Gateway")
+
+
 def _cores(text: str) -> float:
     return int(text[:-1]) / 1_000 if text.endswith("m") else float(text)
 

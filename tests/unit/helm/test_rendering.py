@@ -23,10 +23,12 @@ from charts import (
     of_kind,
     pod_of,
     render,
+    render_spoilt,
 )
 
 from cellwallet.headroom.cells import CellMargins, Outlook
-from cellwallet.headroom.fleet import Wanted, plan_fleet
+from cellwallet.headroom.fleet import FleetPlan, Wanted, plan_fleet
+from cellwallet.headroom.tier import Tier
 from cellwallet.local.identities import write_identities
 
 pytestmark = needs_helm
@@ -88,10 +90,8 @@ def test_values_that_cannot_be_meant_are_refused(chart: str, changes: dict[str, 
         render(chart, merged(example(chart, EXAMPLE_OF[chart]), changes))
 
 
-@pytest.mark.parametrize("zones", [3, 4])
-@pytest.mark.parametrize("demand_per_s", [500.0, 8_000.0, 100_000.0])
-def test_what_headroom_plans_is_what_stands_in_each_zone(zones: int, demand_per_s: float) -> None:
-    plan = plan_fleet(
+def fleet_of(demand_per_s: float, zones: int) -> FleetPlan:
+    return plan_fleet(
         Wanted(
             demand_per_s=demand_per_s,
             margins=CellMargins(limit_per_s=1_000.0),
@@ -101,21 +101,43 @@ def test_what_headroom_plans_is_what_stands_in_each_zone(zones: int, demand_per_
             zones=zones,
         )
     )
-    names = [f"z{number}" for number in range(zones)]
-    planned = plan.document()["pods_per_zone"]
-    for chart, process, in_each_zone, changes in (
-        ("cell-app", "api", planned["api_of_each_cell"], {"cell": {"homeZone": "z0"}}),
-        ("router", "router", planned["router"], {}),
-    ):
-        values = merged(example(chart, EXAMPLE_OF[chart]), {"zones": names, "replicasPerZone": in_each_zone, **changes})
-        found = {
-            one["spec"]["selector"]["matchLabels"]["cellwallet/zone"]: one["spec"]["replicas"]
-            for one in of_kind(render(chart, values), "Deployment")
-        }
-        assert found == dict.fromkeys(names, in_each_zone), process
-        tier = plan.api if process == "api" else plan.routers
-        left = sum(found.values()) - max(found.values())
-        assert (left - (zones - 1) * tier.missing) * tier.process_per_s * tier.utilisation >= tier.demand_per_s
+
+
+def planned_values(chart: str, plan: FleetPlan) -> dict[str, Any]:
+    names = [f"z{number}" for number in range(plan.wanted.zones)]
+    in_each_zone = plan.document()["pods_per_zone"]["router" if chart == "router" else "api_of_each_cell"]
+    homes = {} if chart == "router" else {"cell": {"homeZone": names[0]}}
+    return merged(example(chart, EXAMPLE_OF[chart]), {"zones": names, "replicasPerZone": in_each_zone, **homes})
+
+
+def bears_the_loss_of_a_zone(objects: list[Object], tier: Tier) -> None:
+    """Each zone has what headroom says; without any one of them, and a process more in each, there is enough left."""
+    found = {
+        one["spec"]["selector"]["matchLabels"]["cellwallet/zone"]: one["spec"]["replicas"]
+        for one in of_kind(objects, "Deployment")
+    }
+    assert list(found.values()) == [tier.processes_per_zone] * tier.zones
+    for lost in found:
+        working = sum(replicas - tier.missing for zone, replicas in found.items() if zone != lost)
+        assert working * tier.process_per_s * tier.utilisation >= tier.demand_per_s
+
+
+@pytest.mark.parametrize("zones", [3, 4])
+@pytest.mark.parametrize("demand_per_s", [500.0, 8_000.0, 100_000.0])
+def test_what_headroom_plans_is_what_stands_in_each_zone(zones: int, demand_per_s: float) -> None:
+    plan = fleet_of(demand_per_s, zones)
+    for chart, tier in (("cell-app", plan.api), ("router", plan.routers)):
+        bears_the_loss_of_a_zone(render(chart, planned_values(chart, plan)), tier)
+
+
+@pytest.mark.parametrize("chart", ["cell-app", "router"])
+def test_one_replica_less_than_planned_is_found_out(chart: str) -> None:
+    plan, written = fleet_of(100_000.0, 3), "replicas: {{ $.Values.replicasPerZone }}"
+    fewer = "replicas: {{ sub (int $.Values.replicasPerZone) 1 }}"
+    values = planned_values(chart, plan)
+    spoilt = render_spoilt(chart, values, file="templates/deployments.yaml", old=written, new=fewer)
+    with pytest.raises(AssertionError):
+        bears_the_loss_of_a_zone(spoilt, plan.routers if chart == "router" else plan.api)
 
 
 def test_another_image_is_another_migration_and_the_same_one_is_none() -> None:

@@ -16,7 +16,7 @@ from cell.api.errors import ProblemRaised, answer_problems, conflict
 from cell.api.event_order_routes import event_order_routes
 from cell.api.load_routes import load_routes
 from cell.api.move_routes import Remember, answer_move_refusals, cells_or, move_routes, nothing_to_remember
-from cell.api.quarantine_routes import answer_quarantine, quarantine_routes, resend_routes, revival_routes
+from cell.api.quarantine_routes import answer_quarantine, restore_routes
 from cell.api.responses import AsgiApp, Identified, Responder, authorization_in, request_id_in
 from cell.api.tokens import Principal, TokenVerifier, scope_problem
 from cell.background.checkpoints import Checkpoints
@@ -70,8 +70,8 @@ def admin_application(
     answer_problems(app, responder)
     router = APIRouter(prefix="/admin")
 
-    reads = Depends(_may(tokens, Scope.FLEET_READ))
-    manages = Depends(_may(tokens, Scope.FLEET_MANAGE))
+    may_manage = _may(tokens, Scope.FLEET_MANAGE)
+    reads, manages = Depends(_may(tokens, Scope.FLEET_READ)), Depends(may_manage)
 
     @router.get("/units", dependencies=[reads])
     async def list_units() -> CellUnits:
@@ -119,14 +119,12 @@ def admin_application(
     app.include_router(router)
     app.include_router(load_routes(loads, reads=reads))
     reads_grants = Depends(cells_or(cells, _may(tokens, Scope.FLEET_READ)))
-    for routes in move_routes(moves, manages=manages, reads_grants=reads_grants, remember=remember):
-        app.include_router(routes)
     app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
-    app.include_router(revival_routes(moves, cell_id=cell_id, manages=manages))
-    if resending is not None:
-        app.include_router(resend_routes(resending, manages=manages))
-    if closed is not None:
-        app.include_router(quarantine_routes(closed, reads=reads, may_manage=_may(tokens, Scope.FLEET_MANAGE)))
+    for routes in (
+        *move_routes(moves, manages=manages, reads_grants=reads_grants, remember=remember),
+        *restore_routes(moves, resending, closed, cell_id=cell_id, reads=reads, may_manage=may_manage),
+    ):
+        app.include_router(routes)
     answer_quarantine(app)
     answer_move_refusals(app, responder)
     answer_lost_database(app, responder)

@@ -27,7 +27,25 @@ from contract.quarantine import (
 from contract.resending import ResendOrder, Resent
 
 
-def quarantine_routes(cell: ClosedCell, *, reads: Any, may_manage: Any) -> APIRouter:
+def restore_routes(
+    moves: Moves,
+    resending: Resending | None,
+    closed: ClosedCell | None,
+    *,
+    cell_id: str,
+    reads: Any,
+    may_manage: Any,
+) -> list[APIRouter]:
+    """Of a cell that was restored, and of those that had given units or sent transfers to one."""
+    manages = Depends(may_manage)
+    return [
+        _revival(moves, cell_id, manages),
+        *([] if resending is None else [_resending(resending, manages)]),
+        *([] if closed is None else [_quarantine(closed, reads, may_manage)]),
+    ]
+
+
+def _quarantine(cell: ClosedCell, reads: Any, may_manage: Any) -> APIRouter:
     """`reads` lets in whoever may read the fleet, `may_manage` whoever may change it, and tells who that is."""
     router = APIRouter(prefix="/admin/quarantine")
 
@@ -50,7 +68,7 @@ def quarantine_routes(cell: ClosedCell, *, reads: Any, may_manage: Any) -> APIRo
     return router
 
 
-def revival_routes(moves: Moves, *, cell_id: str, manages: Any) -> APIRouter:
+def _revival(moves: Moves, cell_id: str, manages: Any) -> APIRouter:
     """Of a cell that is open: it gave units to one that has lost them."""
     router = APIRouter(prefix="/admin", dependencies=[manages])
 
@@ -61,7 +79,7 @@ def revival_routes(moves: Moves, *, cell_id: str, manages: Any) -> APIRouter:
     return router
 
 
-def resend_routes(resending: Resending, *, manages: Any) -> APIRouter:
+def _resending(resending: Resending, manages: Any) -> APIRouter:
     """Of a cell that is open: another one has lost what this one sent to it."""
     router = APIRouter(prefix="/admin/transfers", dependencies=[manages])
 

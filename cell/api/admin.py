@@ -108,19 +108,12 @@ def admin_application(
             return conflict("ledger_must_be_whole", str(error), request_id=request_id_in(request.scope))
         return Response(orjson.dumps(checkpoint.document), media_type="application/json")
 
-    @app.get("/metrics")
-    async def show_metrics() -> Response:
-        return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/healthz")
-    async def show_health() -> dict[str, str]:
-        return {"status": "alive"}
-
-    app.include_router(router)
-    app.include_router(load_routes(loads, reads=reads))
     reads_grants = Depends(cells_or(cells, _may(tokens, Scope.FLEET_READ)))
-    app.include_router(event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages))
     for routes in (
+        router,
+        _open_routes(metrics_text),
+        load_routes(loads, reads=reads),
+        event_order_routes(event_order, asks=reads_grants, reads=reads, manages=manages),
         *move_routes(moves, manages=manages, reads_grants=reads_grants, remember=remember),
         *restore_routes(moves, resending, closed, cell_id=cell_id, reads=reads, may_manage=may_manage),
     ):
@@ -129,6 +122,21 @@ def admin_application(
     answer_move_refusals(app, responder)
     answer_lost_database(app, responder)
     return Identified(app, cell_id=cell_id)
+
+
+def _open_routes(metrics_text: Callable[[], bytes]) -> APIRouter:
+    """For whoever reaches the port."""
+    router = APIRouter()
+
+    @router.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.get("/healthz")
+    async def show_health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    return router
 
 
 def _may(tokens: TokenVerifier, scope: Scope) -> Callable[[Request], Principal]:

@@ -21,7 +21,7 @@ HEADINGS = ("## What it is", "## What it never does", "## Read in this order", "
 
 LONG_FUNCTIONS = {
     "history_routes": 130,  # a list of routes, each short
-    "admin_application": 80,  # the same
+    "admin_application": 75,  # the same
 }
 """The ratchet: functions that may be longer, and how long; may only shrink."""
 

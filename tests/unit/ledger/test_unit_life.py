@@ -1,6 +1,7 @@
 """At most one cell writes a unit (I1), whatever movers do: lost, repeated, late and invented steps at two cells."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -269,7 +270,38 @@ def test_a_path_leads_from_each_state_to_an_owner_or_an_end() -> None:
 
 def test_no_edge_leads_back_from_the_grant() -> None:
     assert [then for (state, _), then in UNIT_TRANSITIONS.items() if state == "granted"] == ["moved"]
-    assert {event for (state, event) in UNIT_TRANSITIONS if state == "moved"} == {UnitEvent.STAGE}
+    assert {event for (state, event) in UNIT_TRANSITIONS if state == "moved"} == {UnitEvent.STAGE, UnitEvent.REVIVE}
+
+
+MOVED = UnitRow(unit=UNIT, state="moved", epoch=4, move_id="move-1", fence_no=3, peer_cell="cell-b", digest="d")
+
+
+def revived(row: UnitRow, *, lost_by: str = "cell-b", epoch: int = 4, digest_here: str = "d") -> Verdict:
+    return unit_life.revive(row, lost_by=lost_by, epoch=epoch, digest_here=digest_here)
+
+
+def test_what_is_revived_is_above_its_grant_and_counts_its_fences_on() -> None:
+    after = revived(MOVED)
+    assert after == UnitRow(unit=UNIT, state="active", epoch=5, fence_no=3)
+    assert revived(after) == after
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "reason"),
+    [
+        (UnitRow(unit=UNIT), {}, MoveReason.UNIT_MUST_BE_MOVED),
+        (replace(MOVED, state="granted"), {}, MoveReason.UNIT_MUST_BE_MOVED),
+        (replace(MOVED, state="staging"), {}, MoveReason.UNIT_MUST_BE_MOVED),
+        (UnitRow(unit=UNIT, state="active", epoch=4), {}, MoveReason.UNIT_MUST_BE_MOVED),
+        (MOVED, {"lost_by": "cell-c", "epoch": 9}, MoveReason.UNIT_MUST_HAVE_GONE_THERE),
+        (MOVED, {"epoch": 3, "digest_here": "e"}, MoveReason.EPOCH_MUST_FOLLOW),
+        (MOVED, {"epoch": 5}, MoveReason.EPOCH_MUST_FOLLOW),
+        (MOVED, {"digest_here": "e"}, MoveReason.ROWS_MUST_BE_RETAINED),
+        (replace(MOVED, digest=None), {}, MoveReason.ROWS_MUST_BE_RETAINED),
+    ],
+)
+def test_nothing_else_is_revived(row: UnitRow, asked: dict[str, Any], reason: MoveReason) -> None:
+    assert revived(row, **asked) == reason
 
 
 def fenced(**fields: Any) -> UnitRow:

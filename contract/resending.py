@@ -5,10 +5,9 @@ that were settled, to whomever: where the receivers are by now, the router knows
 so asking again is harmless; it takes in what it has lost. Nothing changes at the sender.
 """
 
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from contract.directory import CellName
 from contract.ids import UUID_PATTERN, VENDOR_PATTERN
@@ -17,14 +16,6 @@ from contract.money import AMOUNT_MAX
 PAGE_MAX = 500
 INSTANT_PATTERN = r"^[12]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
 
-
-def _must_be_in_the_calendar(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
-
-
-InstantText = Annotated[str, Field(pattern=INSTANT_PATTERN), AfterValidator(_must_be_in_the_calendar)]
-"""RFC 3339, UTC."""
 Id = Annotated[str, Field(pattern=UUID_PATTERN)]
 TransferName = tuple[Id, Annotated[str, Field(pattern=VENDOR_PATTERN)], Id]
 """The wallet that sent it, the vendor, the transaction."""
@@ -35,7 +26,7 @@ class _Body(BaseModel):
 
 
 class ResendOrder(_Body):
-    since: InstantText
+    since: Annotated[str, Field(pattern=INSTANT_PATTERN)]
     """Sent then or later."""
     after: TransferName | None = None
     page: int = Field(default=PAGE_MAX, ge=1, le=PAGE_MAX)

@@ -3,6 +3,7 @@
 The contract says what things mean; here is what is accepted from the wire: bounded, printable, finite.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -24,8 +25,9 @@ from contract.directory import ApiInstance, DirectoryDocument
 from contract.fleet import CellAnswer, Registration
 from contract.ids import CELL_PATTERN, UUID_PATTERN, VENDOR_PATTERN
 from contract.money import AMOUNT_MAX
-from contract.resending import InstantText, TransferName
+from contract.resending import TransferName
 from contract.scopes import VENDOR_SCOPES
+from control_plane.fleet.instants import instant_text
 
 WAIT_MAX_S = 55.0
 """Longest long poll; below the idle time-outs of usual proxies (60 s)."""
@@ -81,6 +83,17 @@ VendorScope = Annotated[
 ]
 
 
+def _normal(text: str) -> str:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("must say its offset from UTC")
+    return instant_text(min(max(moment, EARLIEST), LATEST))
+
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
+"""What is beyond means the same."""
+Instant = Annotated[str, AfterValidator(_normal), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339; in UTC from here on."""
 WholeAmount = Annotated[LimitAmount, BeforeValidator(_whole)]
 
 
@@ -332,7 +345,7 @@ class ResendBody(BaseModel):
 
     from_cell: Annotated[str, Field(pattern=CELL_PATTERN)]
     """That has sent the transfers."""
-    since: InstantText | None = None
+    since: Instant | None = None
     """Sent then or later; null = ten minutes before the last entry that the restored cell has."""
     after: Annotated[TransferName, Field(strict=False)] | None = None
     """Of the page before."""

@@ -142,7 +142,7 @@ async def test_a_cell_that_is_closed_or_was_never_restored_is_sent_nothing(
     assert (closed.status_code, closed.json()["reason"]) == (409, "cell_must_not_be_quarantined")
     strange = await ask(platform, "cell-2/resend", {"from_cell": "cell-9"})
     assert (strange.status_code, strange.json()["reason"]) == (404, "cell_must_exist")
-    for since in ("yesterday", "2026-13-01T00:00:00Z"):
+    for since in ("yesterday", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00"):
         malformed = await ask(platform, "cell-2/resend", {"from_cell": "cell-1", "since": since})
         assert malformed.status_code == 400
     assert cells["cell-1"].resendings == []

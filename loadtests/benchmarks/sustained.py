@@ -13,9 +13,9 @@ from loadtests.targets import GOALS, P99_MS_MAX
 
 BELOW_PEAK = 0.85
 """Of a closed loop's peak: a try far above it only fills queues that empty slowly, and says nothing."""
-BACK = 0.95
-"""The next candidate after one that did not hold for long."""
-CONFIRMATIONS_MAX = 4
+CONFIRMED_AT = (1.0, 0.95, 0.85, 0.7, 0.5)
+"""Of the candidate: what did not hold for long is followed by less, in growing steps, so that a machine whose speed
+changes from minute to minute still gets a figure."""
 MEASURED_SHARE_MIN = 0.995
 """Of the intended requests have to be answered as expected."""
 
@@ -38,15 +38,14 @@ class Sustained:
             notes.append(_note(one, tally, rate, scale.probe_s, has_held=has_held))
             broken += [check for check in one.checks if not check.has_passed and check.name != "answers"]
             search = search.after(rate, has_held=has_held, served_per_s=tally.served_per_s)
-        rate = search.candidate_per_s
-        for _ in range(CONFIRMATIONS_MAX):
+        for share in CONFIRMED_AT:
+            rate = search.candidate_per_s * share
             one, tally, has_held = self._try(rate, scale.confirm_s)
             notes.append(_note(one, tally, rate, scale.confirm_s, has_held=has_held))
             if has_held:
                 self._start_per_s = rate
                 return replace(one, notes=tuple(notes), checks=(*one.checks, *broken))
             broken += [check for check in one.checks if not check.has_passed and check.name != "answers"]
-            rate *= BACK
         return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
 
     def _try(self, rate_per_s: float, seconds: float) -> tuple[Round, Tally, bool]:

@@ -114,6 +114,7 @@ class RunningCell:
             connect_timeout_s=3,
         )
         self._sagas = Sagas(
+            cell_id=CELL,
             tokens=CellTokens(CELL, CELL_KEY, audience=AUDIENCE),
             cells=self._cells,
             router_url="",

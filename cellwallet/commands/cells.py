@@ -150,6 +150,9 @@ def revive(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = Fal
     if as_json:
         print_json(told)
         return
+    if not told["revived"] and not told["left"]:
+        out().print(f"{cell} has every unit that the directory says it has", highlight=False)
+        return
     _tell_of_units([{**one, "verdict": "revived", "detail": ""} for one in told["revived"]])
     _tell_of_units([{**one, "verdict": "left", "cell": None, "detail": one["why"]} for one in told["left"]])
     out().print(

@@ -37,6 +37,8 @@ class Round:
     """Per command: WAL bytes, and CPU microseconds of API, PostgreSQL and generator; and memory."""
     others_cores: float = 0.0
     """Cores that others kept busy meanwhile: how noisy the machine was."""
+    disk_stalled_share: float = 0.0
+    """Of the time, in which the disk let a small sync stand still: its noise, and what we asked of it."""
     notes: tuple[str, ...] = ()
 
 
@@ -55,6 +57,13 @@ class Figure:
     @property
     def highest(self) -> float:
         return max(one.value for one in self.rounds)
+
+    def over(self, other: "Figure") -> float:
+        """The ratio of both: the median of the ratios of rounds that took turns, else that of the medians; 0 = none."""
+        if len(self.rounds) != len(other.rounds):
+            return self.median / other.median if other.median else 0.0
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return statistics.median(ours.value / theirs.value if theirs.value else 0.0 for ours, theirs in pairs)
 
     @property
     def is_valid(self) -> bool:
@@ -77,11 +86,18 @@ def document_of_figures(figures: Iterable[Figure]) -> dict[str, Any]:
 
 
 def noise_of(figures: Iterable[Figure]) -> dict[str, float]:
-    """How many cores others kept busy, over all rounds."""
-    seen = [one.others_cores for figure in figures for one in figure.rounds]
-    if not seen:
+    """How many cores others kept busy, and how much of the time the disk stood still, over all rounds."""
+    rounds = [one for figure in figures for one in figure.rounds]
+    if not rounds:
         return {}
-    return {"others_cores_median": _rounded(statistics.median(seen)), "others_cores_max": _rounded(max(seen))}
+    cores = [one.others_cores for one in rounds]
+    stalled = [one.disk_stalled_share for one in rounds]
+    return {
+        "others_cores_median": _rounded(statistics.median(cores)),
+        "others_cores_max": _rounded(max(cores)),
+        "disk_stalled_share_median": _rounded(statistics.median(stalled)),
+        "disk_stalled_share_max": _rounded(max(stalled)),
+    }
 
 
 def _document(figure: Figure) -> dict[str, Any]:
@@ -110,6 +126,7 @@ def _round_document(one: Round) -> dict[str, Any]:
         "counts": dict(one.counts),
         "costs": {name: _rounded(cost) for name, cost in one.costs.items()},
         "others_cores": _rounded(one.others_cores),
+        "disk_stalled_share": _rounded(one.disk_stalled_share),
         "checks": [{"name": check.name, "passed": check.has_passed, "detail": check.detail} for check in one.checks],
         "notes": list(one.notes),
     }

@@ -1,5 +1,6 @@
 """`python -m loadtests.report`: renders docs/PERFORMANCE.md and its pictures from build/bench.json; no figure is typed
-by hand. With `--against` it writes nothing and tells in which ratios two runs differ.
+by hand. What that run did not measure may come from others (`--also`): each target is judged by one run.
+With `--against` it writes nothing and tells in which ratios two runs differ.
 
 Exit codes: 0 written, or the runs agree; 1 they do not; 2 usage, or no such run.
 """
@@ -17,6 +18,7 @@ from loadtests.agreement import DIFFERENCE_MAX, RunsMustCompareError, compared, 
 from loadtests.bench import OUT
 from loadtests.figures import FORM
 from loadtests.gallery import CUTOVERS, OTHER, gallery, share_of_goal
+from loadtests.joining import joined
 from loadtests.machine import ROOT
 from loadtests.pictures import draw_pictures
 
@@ -26,8 +28,8 @@ PICTURES = "performance"
 
 HEAD = """# Performance
 
-Rendered by `python -m loadtests.report` from the `build/bench.json` of one run; not edited by hand. Figures of
-different machines, or of one machine on different days, do not compare; ratios within one run do.
+Rendered by `python -m loadtests.report` from `build/bench.json`; not edited by hand. Figures of different machines, or
+of one machine on different days, do not compare; ratios within one run do, and each target is judged by one run.
 """
 
 METHOD = """## What was measured, and how
@@ -53,7 +55,8 @@ METHOD = """## What was measured, and how
   until the target served; *longest wait* is the slowest of all requests around that cut-over, as its vendor saw it.
   An answer that is neither success nor replay is an error. Afterwards each acknowledged command is in the ledger of
   the unit's owner exactly once, and the fleet is audited in full.
-- **Rounds** alternate over all figures; a figure is the median of its rounds.
+- **Rounds** alternate over all figures; a figure is the median of its rounds. Loops of seconds (P1 and P2: peaks and
+  peers) take turns several laps long within each round, and their ratios are medians of the ratios of one lap.
 - **Checks** after every run of postings: Σ wallets + Σ accounts = 0; what was acknowledged is in the ledger exactly
   once; sums are as answered; duplicates had no effect; chains hash as the contract says; at the end every log is
   folded and every hash computed again. A figure whose check fails is marked, and the run exits with 1.
@@ -63,6 +66,7 @@ REPEAT = """## How to repeat it
 
     make bench                        # writes build/bench.json
     python -m loadtests.report        # writes this page and its pictures
+    python -m loadtests.report --also OTHER.json      # with targets that only the other run measured
     python -m loadtests.report --against OTHER.json   # in which ratios two runs differ by more than 15 %
 
 `make bench QUICK=1 ONLY=P1,P2` shows in a minute that it works; its figures are not worth quoting.
@@ -72,17 +76,26 @@ REPEAT = """## How to repeat it
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.report", description=__doc__)
     parser.add_argument("--run", type=_document, default=str(OUT), metavar="FILE", help="the document of a run")
+    parser.add_argument(
+        "--also",
+        type=_document,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="for targets that no run before it has",
+    )
     parser.add_argument("--out", type=Path, default=PAGE, help="the page; its pictures go into a folder next to it")
     parser.add_argument("--against", type=_document, metavar="OTHER", help="compare its ratios with those of OTHER")
     asked = parser.parse_args(arguments)
     if asked.against is not None:
         return _compare(asked.run, asked.against)
+    runs = (asked.run, *asked.also)
     try:
-        draw_pictures(asked.run, asked.out.parent / PICTURES, is_small=True)
+        draw_pictures(joined(*runs), asked.out.parent / PICTURES, is_small=True)
     except PlotsMustBeInstalledError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    asked.out.write_text(render(asked.run))
+    asked.out.write_text(render(*runs))
     print(f"written: {asked.out}")
     return 0
 
@@ -114,15 +127,25 @@ def _compare(document: dict[str, Any], other: dict[str, Any]) -> int:
     return 1 if differing else 0
 
 
-def render(document: dict[str, Any]) -> str:
+def render(*runs: dict[str, Any]) -> str:
+    """The first run is the page's; of the others comes what those before them did not measure."""
+    document = joined(*runs)
     parts = (
-        *(HEAD, _run(document), _targets(document), _pictures(document)),
+        *(HEAD, *_runs(runs), _targets(document), _pictures(document)),
         *(_figures(document), _stories(document), METHOD, REPEAT),
     )
     return "\n".join(part for part in parts if part)
 
 
-def _run(document: dict[str, Any]) -> str:
+def _runs(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    known: set[str] = set()
+    for document in runs:
+        new = [target for target in document["targets"] if target not in known]
+        known.update(new)
+        yield _run(document, "## The run" if len(runs) == 1 else f"## The run of {', '.join(new) or 'no target'}")
+
+
+def _run(document: dict[str, Any], head: str) -> str:
     machine, versions, settings = document["machine"], document["versions"], document["settings"]
     revision = document["revision"]
     noise = document["noise"]
@@ -133,7 +156,8 @@ def _run(document: dict[str, Any]) -> str:
         "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb'] / 1_024:.0f} GB, "
         f"Linux {machine['kernel']}",
         "noise": f"others kept {noise.get('others_cores_median', 0)} cores busy (median of the rounds; "
-        f"at most {noise.get('others_cores_max', 0)})",
+        f"at most {noise.get('others_cores_max', 0)}); for {noise.get('disk_stalled_share_median', 0):.2%} of the time "
+        f"(at most {noise.get('disk_stalled_share_max', 0):.2%}) the disk let a small sync wait for more than 20 ms",
         "software": f"Python {versions['python']} ({versions['python_build']}), PostgreSQL {versions['postgresql']}, "
         + ", ".join(f"{name} {version}" for name, version in versions["packages"].items() if name in TOLD),
         "revision": f"{revision['revision']}{' with local changes' if revision['has_local_changes'] else ''}",
@@ -146,7 +170,7 @@ def _run(document: dict[str, Any]) -> str:
             for check in document["checks"]
         ),
     }
-    return "## The run\n\n" + _table(("what", "which"), facts.items())
+    return f"{head}\n\n" + _table(("what", "which"), facts.items())
 
 
 TOLD = {"uvicorn", "uvloop", "httptools", "psycopg", "pydantic", "fastapi", "orjson"}

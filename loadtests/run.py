@@ -6,7 +6,7 @@ folder is a throw-away; PostgreSQL in it is durable and set up as for real, alik
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from loadtests.benchmarks.reads import Histories
 from loadtests.benchmarks.routers import Routers
 from loadtests.benchmarks.standby import with_standby
 from loadtests.benchmarks.starts import Starts
-from loadtests.benchmarks.writes import measure_hot, measure_uniform
+from loadtests.benchmarks.writes import measure_writes
 from loadtests.calm import measured_calmly
 from loadtests.cell_under_test import cell_under_test
 from loadtests.figures import FORM, Check, Figure, Round, document_of_figures, noise_of
@@ -36,6 +36,7 @@ from loadtests.peers import Peers
 from loadtests.scale import Scale
 from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
+from loadtests.turns import turns_of
 
 TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
@@ -95,7 +96,7 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         described = _describe(stage, plan)
         programme = _prepare(stage, plan, folder, described["settings"], watch, ending)
         measurements = programme.measurements
-        watch.expect(sum(len(_of_round(number, measurements, plan.scale.rounds)) for number in _rounds(plan.scale)))
+        watch.expect(sum(len(turns_of(number, measurements, plan.scale)) for number in _rounds(plan.scale)))
         measured = _measure(stage, programme, plan.patience_s, watch)
     audits = measured.audits
     figures = {
@@ -154,10 +155,7 @@ def _prepare(
     found: list[Measurement] = []
     guests: list[Guest] = []
     absent: list[str] = []
-    if "P1" in plan.targets:
-        found += measure_uniform(stage)
-    if "P2" in plan.targets:
-        found += measure_hot(stage)
+    found += measure_writes(stage, with_uniform="P1" in plan.targets, with_hot="P2" in plan.targets)
     if "P3" in plan.targets:
         found += measure_bulk(stage)
         absent += why_absent()
@@ -222,10 +220,12 @@ def _measure(stage: Stage, programme: Programme, patience_s: float, watch: Watch
     audits: list[Check] = []
     broken: list[str] = []
     for number in _rounds(stage.scale):
-        for measurement in _of_round(number, measurements, stage.scale.rounds):
+        for measurement in turns_of(number, measurements, stage.scale):
             watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
             try:
-                one = measured_calmly(measurement.run, patience_s=patience_s)
+                one = measured_calmly(
+                    measurement.run, patience_s=patience_s, folder=stage.cell.cluster.data_folder.parent
+                )
             except Exception as error:  # noqa: BLE001 - hours of other figures must not be lost with this one
                 broken.append(f"round {number}: {measurement.title} broke: {error!r}")
                 watch.begin(broken[-1])
@@ -242,10 +242,6 @@ def _measure(stage: Stage, programme: Programme, patience_s: float, watch: Watch
 
 def _rounds(scale: Scale) -> range:
     return range(1, scale.rounds + 1)
-
-
-def _of_round(number: int, measurements: Sequence[Measurement], rounds: int) -> list[Measurement]:
-    return [one for one in measurements if one.is_repeated or number == rounds]
 
 
 def _describe(stage: Stage, plan: Plan) -> dict[str, Any]:

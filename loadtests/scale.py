@@ -36,6 +36,8 @@ class Scale:
     """Before each closed loop; not measured."""
     peak_s: float
     """Measured time of a closed loop, and of a peer."""
+    laps: int
+    """Turns of the brief measurements in a round."""
     probe_s: float
     """Of each try of the search for the highest sustained rate."""
     confirm_s: float
@@ -62,8 +64,9 @@ class Scale:
 FULL = Scale(
     wallets=100_000,
     rounds=3,
-    warm_up_s=2,
-    peak_s=6,
+    warm_up_s=1.5,
+    peak_s=4,
+    laps=3,
     probe_s=6,
     confirm_s=60,
     tries=6,
@@ -78,6 +81,7 @@ QUICK = Scale(
     rounds=1,
     warm_up_s=0.5,
     peak_s=1,
+    laps=1,
     probe_s=1,
     confirm_s=1.5,
     tries=3,

@@ -47,6 +47,9 @@ class Measurement:
     run: Callable[[], Round]
     is_repeated: bool = True
     """In every round; else in the last one only: what takes many minutes is many measurements in itself."""
+    is_brief: bool = False
+    """A loop of seconds. In each round it takes turns with the brief ones next to it, several laps long: the speed of a
+    shared machine changes from minute to minute, and what is compared has to meet the same minutes."""
 
 
 class OpeningMustSucceedError(Exception):

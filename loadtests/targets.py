@@ -48,8 +48,8 @@ class Goal:
             return figure.median_of("latency_ms", self.latency) or 0.0
         if not self.over:
             return figure.highest if self.is_of_every_round else figure.median
-        best = max(figures[other].median for other in self.over)
-        return figure.median / best if best else 0.0
+        other = max((figures[name] for name in self.over), key=lambda one: one.median)
+        return figure.over(other)
 
     def is_reached(self, measured: float, bound: float) -> bool:
         """Zero of what is to be little was not measured, but where nothing at all is the goal."""

@@ -14,14 +14,14 @@ ZIPF = 1.0
 UNIT = "commands/s"
 
 
-def measure_uniform(stage: Stage) -> list[Measurement]:
-    """P1."""
-    return [_uniform_peak(stage), _zipf_peak(stage), uniform_sustained(stage), *_peers(stage, is_hot=False)]
-
-
-def measure_hot(stage: Stage) -> list[Measurement]:
-    """P2."""
-    return [_uniform_peak(stage), _hot_peak(stage), *_peers(stage, is_hot=True)]
+def measure_writes(stage: Stage, *, with_uniform: bool, with_hot: bool) -> list[Measurement]:
+    """P1, P2: first what is brief, in turns; the sustained rate starts from the peak that was found there."""
+    found = [_uniform_peak(stage)] if with_uniform or with_hot else []
+    if with_hot:
+        found += [_hot_peak(stage), *_peers(stage, is_hot=True)]
+    if with_uniform:
+        found += [_zipf_peak(stage), *_peers(stage, is_hot=False), uniform_sustained(stage)]
+    return found
 
 
 def _uniform_peak(stage: Stage) -> Measurement:
@@ -50,7 +50,7 @@ def _peak(
         one, _ = stage.post(wallets(), stage.closed(concurrency=stage.scale.concurrency), skew=skew)
         return one
 
-    return Measurement(id=figure, title=title, unit=UNIT, loop="closed", run=run)
+    return Measurement(id=figure, title=title, unit=UNIT, loop="closed", run=run, is_brief=True)
 
 
 def uniform_sustained(stage: Stage) -> Measurement:
@@ -72,6 +72,7 @@ def _peers(stage: Stage, *, is_hot: bool) -> list[Measurement]:
             unit=UNIT,
             loop="closed",
             run=_peer_run(stage, peer, is_hot=is_hot, clients=clients),
+            is_brief=True,
         )
         for peer in PEERS
         for clients in CLIENTS

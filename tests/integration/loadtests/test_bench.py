@@ -88,10 +88,10 @@ def test_a_cell_that_leaks_money_has_no_figures(tmp_path: Path, monkeypatch: pyt
 def test_a_measurement_that_breaks_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count()
 
-    def breaking_once(run: Callable[[], Round], *, patience_s: float) -> Round:
+    def breaking_once(run: Callable[[], Round], *, patience_s: float, folder: Path) -> Round:
         if next(calls) == 0:
             raise TimeoutError("a peer went away")
-        return measured_calmly(run, patience_s=patience_s)
+        return measured_calmly(run, patience_s=patience_s, folder=folder)
 
     monkeypatch.setattr(run_module, "measured_calmly", breaking_once)
     code, document = measured(tmp_path)

@@ -1,6 +1,7 @@
 """The form of build/bench.json: figures, targets, and what a failed check does to them."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,14 +11,20 @@ from loadtests.figures import Check, Figure, Loop, Round, document_of_figures, l
 from loadtests.histogram import Histogram
 from loadtests.load import Tally, together
 from loadtests.report import render
+from loadtests.scale import FULL
+from loadtests.stage import Measurement
 from loadtests.targets import GOALS, judge, ratios
+from loadtests.turns import turns_of
 
 PASSED = Check(name="conservation", has_passed=True)
 FAILED = Check(name="conservation", has_passed=False, detail="EUR off by 1")
 
 
 def figure(name: str, *values: float, check: Check = PASSED, p99: float = 40.0, loop: Loop = "closed") -> Figure:
-    rounds = tuple(Round(value=one, checks=(check,), latency_ms={"p99": p99}, others_cores=one) for one in values)
+    rounds = tuple(
+        Round(value=one, checks=(check,), latency_ms={"p99": p99}, others_cores=one, disk_stalled_share=one / 10)
+        for one in values
+    )
     return Figure(id=name, title=name, unit="commands/s", loop=loop, rounds=rounds)
 
 
@@ -78,6 +85,33 @@ def test_the_sustained_rate_is_judged_by_rate_latency_and_ratio() -> None:
     assert not judge(figures, is_sound=True)["P1"]["reached"]
 
 
+def test_a_ratio_compares_rounds_that_took_turns() -> None:
+    """The machine was twice as fast in the second round, for both: their medians say less than their ratios."""
+    ours, theirs = figure("a", 10.0, 30.0, 11.0), figure("b", 10.0, 20.0, 10.0)
+    assert ours.over(theirs) == 1.1
+    assert ours.over(figure("c", 10.0, 20.0)) == 11.0 / 15.0
+    assert ours.over(figure("d", 0.0, 0.0, 0.0)) == ours.over(figure("e", 0.0)) == 0.0
+
+
+def test_brief_measurements_take_turns_and_long_ones_wait() -> None:
+    def measurement(name: str, *, is_brief: bool = False, is_repeated: bool = True) -> Measurement:
+        made = Round(value=1.0, checks=())
+        return Measurement(
+            id=name, title=name, unit="", loop="closed", run=lambda: made, is_brief=is_brief, is_repeated=is_repeated
+        )
+
+    all_of_them = [
+        measurement("a", is_brief=True),
+        measurement("b", is_brief=True),
+        measurement("c"),
+        measurement("d", is_brief=True),
+        measurement("e", is_repeated=False),
+    ]
+    scale = replace(FULL, rounds=2, laps=2)
+    assert [one.id for one in turns_of(1, all_of_them, scale)] == list("ababcdd")
+    assert [one.id for one in turns_of(2, all_of_them, scale)] == list("ababcdde")
+
+
 def test_ratios_name_what_they_compare() -> None:
     assert ratios(hot_figures(hot=8, uniform=4, ledger=1)) == {
         "write.hot.peak / write.uniform.peak": 2.0,
@@ -86,7 +120,9 @@ def test_ratios_name_what_they_compare() -> None:
 
 
 def test_noise_is_what_others_did_meanwhile() -> None:
-    assert noise_of([figure("x", 0.1, 0.5, 0.3)]) == {"others_cores_median": 0.3, "others_cores_max": 0.5}
+    noise = noise_of([figure("x", 0.1, 0.5, 0.3)])
+    assert (noise["others_cores_median"], noise["others_cores_max"]) == (0.3, 0.5)
+    assert (noise["disk_stalled_share_median"], noise["disk_stalled_share_max"]) == (0.03, 0.05)
     assert noise_of([]) == {}
 
 

@@ -10,6 +10,7 @@ from loadtests import report
 from loadtests.agreement import DIFFERENCE_MAX, Compared, RunsMustCompareError, compared
 from loadtests.figures import FORM, Check, Figure, Loop, Round, document_of_figures
 from loadtests.gallery import OTHER, gallery, share_of_goal
+from loadtests.joining import joined
 from loadtests.pictures import draw_pictures
 from loadtests.targets import GOALS, judge, ratios
 
@@ -78,6 +79,27 @@ def test_a_target_that_was_not_run_has_no_picture() -> None:
 def test_a_target_that_nobody_knows_any_more_keeps_its_goals() -> None:
     old = document(figure("a.b", 1.0), targets={"P0": {"reached": True, "parts": [part(5, 4, "at_least")]}})
     assert gallery(old) == {"P0": (), OTHER: ("a.b",)}
+
+
+def test_what_one_run_did_not_measure_comes_from_another(tmp_path: Path) -> None:
+    hot = hot_run() | {"absent": ["P11 was not measured: no time"]}
+    starts = document(
+        figure("start.api", 1.0), figure("start.up.fresh", 8.0), figure("start.up.again", 6.0), began_at="another day"
+    )
+    page = report.render(hot, starts)
+    assert "## The run of P2\n" in page
+    assert "## The run of P11\n" in page
+    assert "another day" in page
+    assert "P11 was not measured" not in page
+    assert [line for line in page.splitlines() if line.startswith("| P11 |")]
+    assert {"P2", "P11"} <= set(draw_pictures(joined(hot, starts), tmp_path))
+
+
+def test_a_target_of_two_runs_is_that_of_the_first() -> None:
+    first, second = hot_run(9.0), hot_run(3.0)
+    both = joined(first, second)
+    assert both["targets"] == first["targets"]
+    assert both["figures"] == first["figures"]
 
 
 def part(measured: float, target: float, sense: str) -> dict[str, Any]:

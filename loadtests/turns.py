@@ -1,0 +1,18 @@
+"""In which order a round measures. Pure."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from loadtests.scale import Scale
+from loadtests.stage import Measurement
+
+
+def turns_of(number: int, measurements: Sequence[Measurement], scale: Scale) -> list[Measurement]:
+    """Of that round: what is brief takes turns with its brief neighbours, `scale.laps` times."""
+    due = [one for one in measurements if one.is_repeated or number == scale.rounds]
+    return [
+        one
+        for is_brief, neighbours in groupby(due, key=attrgetter("is_brief"))
+        for one in list(neighbours) * (scale.laps if is_brief else 1)
+    ]

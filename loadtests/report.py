@@ -55,6 +55,8 @@ METHOD = """## What was measured, and how
   until the target served; *longest wait* is the slowest of all requests around that cut-over, as its vendor saw it.
   An answer that is neither success nor replay is an error. Afterwards each acknowledged command is in the ledger of
   the unit's owner exactly once, and the fleet is audited in full.
+- **PostgreSQL** has run for a while: statistics, files of its log and a checkpoint are there before anything is
+  measured, and each round begins with a checkpoint.
 - **Rounds** alternate over all figures; a figure is the median of its rounds. Loops of seconds (P1 and P2: peaks and
   peers) take turns several laps long within each round, and their ratios are medians of the ratios of one lap.
 - **Checks** after every run of postings: Σ wallets + Σ accounts = 0; what was acknowledged is in the ledger exactly

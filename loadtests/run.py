@@ -39,7 +39,7 @@ from loadtests.targets import judge, ratios
 from loadtests.turns import turns_of
 
 TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11")
-CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16)
+CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16, wal_min_mb=4_096)
 """Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
 settings."""
 
@@ -220,6 +220,7 @@ def _measure(stage: Stage, programme: Programme, patience_s: float, watch: Watch
     audits: list[Check] = []
     broken: list[str] = []
     for number in _rounds(stage.scale):
+        stage.checkpoint()
         for measurement in turns_of(number, measurements, stage.scale):
             watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
             try:

@@ -42,6 +42,8 @@ class Scale:
     """Of each try of the search for the highest sustained rate."""
     confirm_s: float
     """The rate that was found has to hold for so long: that is the figure."""
+    log_files: int
+    """Of PostgreSQL's log, 16 MB each, that are made before anything is measured."""
     tries: int
     precision: float
     history: int
@@ -69,6 +71,7 @@ FULL = Scale(
     laps=3,
     probe_s=6,
     confirm_s=60,
+    log_files=256,
     tries=6,
     precision=0.05,
     history=1_000_000,
@@ -84,6 +87,7 @@ QUICK = Scale(
     laps=1,
     probe_s=1,
     confirm_s=1.5,
+    log_files=8,
     tries=3,
     precision=0.2,
     history=100_000,

@@ -48,6 +48,8 @@ class ClusterSettings:
     connections_max: int = 100
     wal_max_gb: int = 8
     """Few checkpoints, for each makes the next write of every page a full page in the log."""
+    wal_min_mb: int = 80
+    """Files of the log that are used again instead of being made anew, while which every commit waits."""
     is_durable: bool = True
     """False only for data that nobody misses after a power cut."""
 
@@ -325,6 +327,7 @@ class Cluster:
             "synchronous_commit": "on",
             "wal_level": "replica",
             "max_wal_size": f"{self.settings.wal_max_gb}GB",
+            "min_wal_size": f"{self.settings.wal_min_mb}MB",
             "checkpoint_timeout": "30min",
             "checkpoint_completion_target": "0.9",
             "timezone": "'UTC'",

@@ -1,4 +1,4 @@
-"""`python -m cell serve | migrate | await-schema`: settings, signals and the event loop live here, and only here."""
+"""`python -m cell serve | migrate | await-schema | record-promotion`: settings, signals and the loop are here alone."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 def main(arguments: list[str]) -> int:
-    verbs = {"serve": _serve, "migrate": _migrate, "await-schema": _await_schema}
+    verbs = {"serve": _serve, "migrate": _migrate, "await-schema": _await_schema, "record-promotion": _vouch}
     if len(arguments) != 1 or arguments[0] not in verbs:
         print(f"usage: python -m cell {' | '.join(verbs)}", file=sys.stderr)  # noqa: T201 - for a person
         return 2
@@ -60,6 +60,20 @@ def _await_schema(settings: Settings) -> int:
             return 1
         time.sleep(SCHEMA_PERIOD_S)
     log.info("the schema is there")
+    return 0
+
+
+def _vouch(settings: Settings) -> int:
+    """To be run where an API process serves, or did until the promotion: it needs that one's memory."""
+    from cell.vouching import PromotionDoubtedError, vouch  # noqa: PLC0415 - the other verbs have nothing to vouch for
+
+    url, timeout_s = settings.database_url.get_secret_value(), settings.connect_timeout_s
+    try:
+        vouched = asyncio.run(vouch(url, state_dir=settings.state_dir, connect_timeout_s=timeout_s))
+    except PromotionDoubtedError as error:
+        log.warning("the promotion is not recorded", why=str(error))
+        return 1
+    log.info("the promotion is recorded", timeline=vouched.timeline, is_new=vouched.is_new)
     return 0
 
 

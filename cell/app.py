@@ -76,13 +76,7 @@ class CellProcess:
         self._key = read_cell_key(settings.signing_key_file)
         self._metrics = Metrics(cell_id=settings.id, zone=settings.zone, software_version=VERSION)
         self._tracing = self._start_tracing()
-        self._access_log = AccessLog(
-            cell_id=settings.id,
-            lines_max=settings.access_log_max,
-            period_ms=settings.access_log_period_ms,
-            on_drop=self._metrics.lines_dropped,
-            errors_only=settings.log_level in {"warning", "error"},
-        )
+        self._access_log = self._build_access_log()
         self._tokens = vendor_tokens(audience=settings.audience)
         self._admins = admin_tokens(audience=settings.audience, control_plane_keys=usable_keys(jwks))
         self._admission = Admission()
@@ -122,7 +116,13 @@ class CellProcess:
             tokens=self._own_tokens,
         )
         self._checkpoint_keys = {f"cell:{settings.id}": self._key.public_key()}
-        self._closed = ClosedCell(database_url, cell_id=settings.id, checkpoint_keys=self._checkpoint_keys)
+        self._closed = ClosedCell(
+            database_url,
+            cell_id=settings.id,
+            checkpoint_keys=self._checkpoint_keys,
+            state_dir=settings.state_dir,
+            connect_timeout_s=settings.connect_timeout_s,
+        )
         self._units = UnitStore(database_url, cell_id=settings.id)
         self._move_duties = MoveDuties(self._moves, database_url=database_url, metrics=self._metrics)
         self._loads = UnitLoads(database_url, cell_id=settings.id)
@@ -186,6 +186,16 @@ class CellProcess:
         settings = self._settings
         return start_tracing(
             endpoint=settings.otlp_endpoint, cell_id=settings.id, zone=settings.zone, software_version=VERSION
+        )
+
+    def _build_access_log(self) -> AccessLog:
+        settings = self._settings
+        return AccessLog(
+            cell_id=settings.id,
+            lines_max=settings.access_log_max,
+            period_ms=settings.access_log_period_ms,
+            on_drop=self._metrics.lines_dropped,
+            errors_only=settings.log_level in {"warning", "error"},
         )
 
     def _build_moves(self, database_url: str) -> Moves:

@@ -1,6 +1,7 @@
 """Closing and opening a cell: quarantine by order, its present state, and the audit without which nobody opens it."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import psycopg
 
@@ -10,8 +11,11 @@ from cell.store.audit import AuditReport, audit
 from cell.store.own_connection import OwnConnection
 from cell.store.restored import Episode, anybody, begin, end, latest
 from cell.store.restored_units import RestoredUnits
-from contract.quarantine import Adjudication, Evidence, Opened, QuarantineNow
+from cell.vouching import DatabaseMustAnswerError, PromotionDoubtedError, vouch
+from contract.quarantine import Adjudication, Evidence, Opened, PromotionRecorded, QuarantineNow
 from contract.signing import PublicKeys
+
+CONNECT_TIMEOUT_S: Final = 3
 
 
 class OpeningRefusedError(Exception):
@@ -25,8 +29,18 @@ class OpeningRefusedError(Exception):
 
 
 class ClosedCell:
-    def __init__(self, database_url: str, *, cell_id: str, checkpoint_keys: PublicKeys) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        cell_id: str,
+        checkpoint_keys: PublicKeys,
+        state_dir: Path,
+        connect_timeout_s: int = CONNECT_TIMEOUT_S,
+    ) -> None:
         self._database_url = database_url
+        self._state_dir = state_dir
+        self._connect_timeout_s = connect_timeout_s
         self._cell_id = cell_id
         self._checkpoint_keys = checkpoint_keys
         self._connection = OwnConnection(database_url, name="cell-quarantine", admit=anybody)
@@ -77,6 +91,24 @@ class ClosedCell:
             missing=len(adjudication.of("missing")),
             audited=report.checked,
         )
+
+    async def record_promotion(self) -> PromotionRecorded:
+        """By what this process remembers.
+
+        Raises:
+            OpeningRefusedError: it remembers too little, the database lacks something, or the cell is closed besides.
+            StoreLostError: the database cannot be reached, or is no primary yet.
+
+        """
+        try:
+            vouched = await vouch(
+                self._database_url, state_dir=self._state_dir, connect_timeout_s=self._connect_timeout_s
+            )
+        except DatabaseMustAnswerError as error:
+            raise StoreLostError(str(error)) from error
+        except PromotionDoubtedError as error:
+            raise OpeningRefusedError("promotion_must_be_remembered", str(error)) from error
+        return PromotionRecorded(cell=self._cell_id, timeline=vouched.timeline, is_new=vouched.is_new)
 
     async def _latest(self) -> Episode | None:
         try:

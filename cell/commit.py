@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cell.ledger.commands import Command
 from cell.ledger.decide import decide
 from cell.ledger.footprint import footprint, union
-from cell.ledger.outcomes import NOTHING, Accepted, Changes, Marked, Outcome, Refused, Rejected
+from cell.ledger.outcomes import NOTHING, Accepted, Changes, Marked, Outcome, Refused, Rejected, Replayed
 from cell.ledger.view import View, apply
 from cell.ports import LedgerSession, StoreBusyError, StoreLostError
 from contract.problems import Problem
@@ -51,6 +51,8 @@ async def _commit_together(session: LedgerSession, commands: Sequence[Command]) 
         outcomes.append(outcome)
     if changes:
         await session.save(changes)
+    elif any(isinstance(one, Replayed) for one in outcomes):
+        await session.confirm()  # what somebody else committed may not be everywhere yet where commits are to be
     else:
         await session.abandon()
     return outcomes

@@ -63,6 +63,15 @@ class LedgerSession(Protocol):
 
         """
 
+    async def confirm(self) -> None:
+        """End a batch that writes nothing, with a commit: what it has read is then kept as safely as what it commits.
+
+        Raises:
+            StoreLostError: it is unknown whether it is.
+            StoreBusyError: the same, and the connection stands.
+
+        """
+
     async def abandon(self) -> None:
         """Roll back, if there is anything to roll back."""
 

@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from cell.ledger.restored import Found, Seen, suspicion
+from cell.ledger.restored import Found, Seen, is_news, suspicion
 from cell.ports import StoreLostError
 from cell.seen_file import read_seen, write_seen
 from cell.store.own_connection import OwnConnection
@@ -96,7 +96,7 @@ class DatabaseWatch:
         seen = self._seen
         found = await found_now(connection)
         suspected = suspicion(found, seen)
-        if suspected is not None and not found.is_quarantined:
+        if suspected is not None and is_news(suspected, found):
             await begin(connection, suspected)
             log.error(
                 "the database was restored: the cell is in quarantine", cause=suspected.cause, why=suspected.detail

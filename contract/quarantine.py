@@ -8,6 +8,7 @@ A cell in quarantine serves nobody. At its admin API:
 | `POST /admin/quarantine` | `QuarantineOrder` | `QuarantineNow`: closes the cell at once |
 | `POST /admin/quarantine/adjudicate` | `Evidence` | `Adjudication`: every unit is held against it; may be repeated |
 | `POST /admin/quarantine/open` | `OpenOrder` | `Opened`: after a full audit without a finding |
+| `POST /admin/quarantine/promotion` | | `PromotionRecorded`: by what the process that is asked remembers |
 
 At the admin API of a cell that had given units to one that lost them by its restore:
 
@@ -112,6 +113,15 @@ class OpenOrder(_Body):
     """The operator, where the control plane asks for one."""
     without_missing: bool = False
     """Open although units that came here since are missing: their wallets are served by nobody until they come back."""
+
+
+class PromotionRecorded(_Body):
+    """The present timeline goes on from the one before, and the cell is open."""
+
+    cell: CellName
+    timeline: int
+    is_new: bool
+    """Else somebody had recorded it before."""
 
 
 class Opened(_Body):

@@ -19,6 +19,7 @@ from contract.quarantine import (
     Evidence,
     Opened,
     OpenOrder,
+    PromotionRecorded,
     QuarantineNow,
     QuarantineOrder,
     Revived,
@@ -64,6 +65,10 @@ def _quarantine(cell: ClosedCell, reads: Any, may_manage: Any) -> APIRouter:
     @router.post("/open")
     async def open_again(order: OpenOrder, principal: Annotated[Principal, Depends(may_manage)]) -> Opened:
         return await cell.open(opener=order.opener or principal.vendor_id, without_missing=order.without_missing)
+
+    @router.post("/promotion", dependencies=[Depends(may_manage)])
+    async def record_promotion() -> PromotionRecorded:
+        return await cell.record_promotion()
 
     return router
 

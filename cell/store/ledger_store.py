@@ -145,6 +145,18 @@ class PostgresSession:
         except psycopg.Error as error:
             raise self._failure(error) from error
 
+    async def confirm(self) -> None:
+        """Who has locked a row has a transaction id, so its commit waits for a standby, and for all before it."""
+        self._commit_is_doubtful = False
+        try:
+            pipeline = self._live()
+            commit = pipeline.send("COMMIT")
+            await pipeline.sync()
+        except psycopg.Error as error:
+            raise self._failure(error) from error
+        if commit.tag != "COMMIT" or self._commit_is_doubtful:
+            raise StoreLostError(f"the commit was answered by {commit.tag}")
+
     async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
         try:
             pipeline = self._live()

@@ -167,6 +167,9 @@ class MemorySession:
         del wallet_ids
         return frozenset()
 
+    async def confirm(self) -> None:
+        self._release()
+
     async def abandon(self) -> None:
         self._release()
 

@@ -36,6 +36,7 @@ quarantines = Table(
     Column("adjudication", JSONB),
     Column("opened_at", DateTime(timezone=True)),
     Column("opened_by", Text),
+    Column("has_found_units", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint(
         "cause IN ('restored', 'timeline_must_be_recorded', 'history_must_not_go_back', 'ordered')",
         name="quarantines_have_a_cause",

@@ -27,7 +27,7 @@ SELECT e.system_identifier, e.timeline,
        (SELECT json_agg(json_build_array(r.system_identifier, r.timeline)) FROM database_eras r),
        (SELECT ticks FROM database_ticks), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        (SELECT (extract(epoch FROM max(opened_at)) * 1000000)::bigint FROM quarantines),
-       EXISTS (SELECT FROM quarantines WHERE opened_at IS NULL)
+       (SELECT cause FROM quarantines WHERE opened_at IS NULL)
 FROM present_era() e
 """
 
@@ -81,14 +81,14 @@ async def admitted(connection: AsyncConnection[Any], admit: Admit) -> AsyncConne
 
 
 async def found_now(connection: AsyncConnection[Any]) -> Found:
-    ((system, timeline, recorded, ticks, now_us, opened_at_us, is_quarantined),) = await _ask(connection, _FOUND)
+    ((system, timeline, recorded, ticks, now_us, opened_at_us, closed_by),) = await _ask(connection, _FOUND)
     return Found(
         era=Era(system_identifier=system, timeline=timeline),
         recorded=frozenset(Era(system_identifier=one, timeline=number) for one, number in recorded or ()),
         ticks=ticks,
         now_us=Instant(now_us),
         opened_at_us=None if opened_at_us is None else Instant(opened_at_us),
-        is_quarantined=is_quarantined,
+        closed_by=closed_by,
     )
 
 
@@ -100,7 +100,9 @@ async def tick(connection: AsyncConnection[Any]) -> int:
 
 
 async def begin(connection: AsyncConnection[Any], suspicion: Suspicion) -> bool:
-    """From now on, whoever is connected already: their connections are ended. False = it was begun before."""
+    """From now on, whoever is connected already: their connections are ended. False = it was begun before, for a reason
+    that is no less.
+    """
     ((is_new,),) = await _ask(connection, "SELECT begin_quarantine(%s, %s)", suspicion.cause, suspicion.detail)
     await _ask(connection, _OTHERS)
     return bool(is_new)
@@ -126,6 +128,12 @@ async def end(connection: AsyncConnection[Any], *, opener: str) -> bool:
     """False = there is no quarantine, or it has not been adjudicated."""
     ((is_ended,),) = await _ask(connection, "SELECT end_quarantine(%s)", opener)
     return bool(is_ended)
+
+
+async def vouch_for_promotion(connection: AsyncConnection[Any]) -> bool:
+    """False = the cell is closed for another reason than its timeline, or units were found elsewhere; it stays so."""
+    ((is_vouched,),) = await _ask(connection, "SELECT vouch_for_promotion()")
+    return bool(is_vouched)
 
 
 async def _ask(connection: AsyncConnection[Any], statement: str, *arguments: object) -> list[tuple[Any, ...]]:

@@ -84,7 +84,10 @@ class RestoredUnits:
             if not await rows(connection, _IS_CLOSED):
                 raise CellMustBeQuarantinedError
             adjudication = await self._adjudicate(connection, evidence)
-            await rows(connection, "SELECT record_adjudication(%s::jsonb)", adjudication.model_dump_json())
+            recording = "SELECT record_adjudication(%s::jsonb)"
+            ((is_recorded,),) = await rows(connection, recording, adjudication.model_dump_json())
+            if not is_recorded:  # somebody vouched for its timeline meanwhile: it is open, and nothing was judged
+                raise CellMustBeQuarantinedError
         return adjudication
 
     async def _adjudicate(self, connection: Connection, evidence: Evidence) -> Adjudication:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from contract.fleet import CellUnits, FirstUnits, UnitRun
 from contract.load import CellLoad, IsolatedWallets, Remains, UnitLoad
 from contract.moves import UnitNow
-from contract.quarantine import QuarantineNow, Revived, ReviveOrder
+from contract.quarantine import PromotionRecorded, QuarantineNow, Revived, ReviveOrder
 from contract.resending import ResendOrder, Resent
 
 Gate = Callable[[], Awaitable[None]]
@@ -46,6 +46,8 @@ class AdminCell:
         self.exiles: list[tuple[str, int]] = []
         self.quarantine: QuarantineNow | None = None
         self.refuses_to_revive = False
+        self.promotions: list[int | str] = []
+        """What those who are asked to vouch say next: a timeline, or why not; later ones, that it is recorded."""
         self.resendings: list[ResendOrder] = []
         self.resent: list[Resent] = []
         """What the next pages will say."""
@@ -67,6 +69,7 @@ class AdminCell:
                 web.get("/admin/units/isolated", self._tell_isolated),
                 web.get("/admin/remains", self._tell_remains),
                 web.get("/admin/quarantine", self._tell_quarantine),
+                web.post("/admin/quarantine/promotion", self._record_promotion),
                 web.post("/admin/revive", self._revive),
                 web.post("/admin/transfers/resend", self._resend),
             ]
@@ -124,6 +127,16 @@ class AdminCell:
         self._check(request, "fleet:read")
         told = self.quarantine or QuarantineNow(cell=self.cell, is_quarantined=False)
         return web.json_response(text=told.model_dump_json())
+
+    async def _record_promotion(self, request: web.Request) -> web.Response:
+        self._check(request, "fleet:manage")
+        told = self.promotions.pop(0) if self.promotions else None
+        if told is None:
+            return web.json_response(PromotionRecorded(cell=self.cell, timeline=1, is_new=False).model_dump())
+        if isinstance(told, str):
+            refusal = {"reason": "promotion_must_be_remembered", "detail": told}
+            return web.json_response(refusal, status=409, content_type="application/problem+json")
+        return web.json_response(PromotionRecorded(cell=self.cell, timeline=told, is_new=True).model_dump())
 
     async def _revive(self, request: web.Request) -> web.Response:
         self._check(request, "fleet:manage")

@@ -1,7 +1,8 @@
 """A commit whose answer never came is run again: every command once, acknowledged or not, whatever the database did."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -187,3 +188,64 @@ async def test_the_proxy_is_a_wire_when_nothing_is_cut(database: CellDatabase) -
     ):
         rows = await (await connection.execute("SELECT repeat('x', 300000)")).fetchall()
         assert len(rows[0][0]) == 300_000
+
+
+@contextlib.contextmanager
+def waiting_for_a_standby(database: CellDatabase) -> Iterator[None]:
+    """Commits wait for one that is away, until the end."""
+    cluster = database.scratch.cluster
+    with cluster.superuser() as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("CHECKPOINT")  # the checkpointer reads the setting before it does
+    try:
+        yield
+    finally:
+        with cluster.superuser() as connection:
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CHECKPOINT")
+
+
+def waiting_commits(database: CellDatabase) -> list[int]:
+    asked = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
+    return [pid for (pid,) in database.sql(asked)]
+
+
+async def is_answered_who_asks_again(database: CellDatabase, book: Book) -> bool:
+    """A credit waits for the standby; somebody ends the wait by hand, and its vendor asks another process again.
+
+    Everybody sees the credit then, though the primary alone has it.
+    """
+    async with (
+        running_lanes(postgres_ledger(database.app_url), lanes=1) as first,
+        running_lanes(postgres_ledger(database.app_url), lanes=1) as other,
+    ):
+        await first.open(book, ["alice"])
+        credit = book.credit(ALICE, 1)
+        with waiting_for_a_standby(database):
+            doubtful = first.submit(credit)
+            await until(lambda: len(waiting_commits(database)) == 1)
+            database.sql("SELECT pg_cancel_backend(%s)", *waiting_commits(database))
+            await until(lambda: database.one("SELECT balance FROM wallets") == 1)
+            again = other.submit(credit)
+            await until(lambda: again.done() or len(waiting_commits(database)) == 2)
+            is_answered = again.done()
+        assert code(await again) == "replayed"
+        assert code(await doubtful) == "replayed"
+    await assert_once(database, ALICE, commands=1, balance=1)
+    return is_answered
+
+
+async def test_what_the_standby_lacks_is_not_acknowledged_to_who_asks_again_either(
+    database: CellDatabase, book: Book
+) -> None:
+    """It would be lost with the primary, and the standby takes over."""
+    assert not await is_answered_who_asks_again(database, book)
+
+
+async def test_mutant_a_replay_that_commits_nothing_is_acknowledged_by_the_primary_alone(
+    database: CellDatabase, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresSession, "confirm", PostgresSession.abandon)
+    assert await is_answered_who_asks_again(database, book)

@@ -268,6 +268,9 @@ class _Delegating:
     async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
         return await self.session.held_wallets(wallet_ids)
 
+    async def confirm(self) -> None:
+        await self.session.confirm()
+
     async def abandon(self) -> None:
         await self.session.abandon()
 

@@ -444,6 +444,9 @@ class _Recording:
     async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
         return await self._session.held_wallets(wallet_ids)
 
+    async def confirm(self) -> None:
+        await self._session.confirm()
+
     async def abandon(self) -> None:
         await self._session.abandon()
 

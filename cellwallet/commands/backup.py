@@ -10,6 +10,7 @@ from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, fail, out, print_
 from cellwallet.commands.terminal import DataFolder as DataOption
 from cellwallet.local.backups import BackupRefusedError, back_up
 from cellwallet.local.folder import DataFolder
+from cellwallet.local.pair_file import PairFileBrokenError, primary_folder
 from cellwallet.local.postgres import Cluster
 
 app = typer.Typer(add_completion=False)
@@ -29,8 +30,8 @@ def backup(
         fail(f"{cell} is no cell of the data folder {folder.path}")
     try:
         with copying(f"backing up {cell}") as tell:
-            note = back_up(Cluster(folder.postgres(cell)), to.resolve(), cell=cell, tell=tell)
-    except BackupRefusedError as error:
+            note = back_up(Cluster(primary_folder(folder, cell)), to.resolve(), cell=cell, tell=tell)
+    except (BackupRefusedError, PairFileBrokenError) as error:
         fail(str(error))
     if as_json:
         print_json({"cell": cell, "made_at": note.made_at, "bytes": note.bytes, "folder": str(to.resolve())})

@@ -11,6 +11,7 @@ from cellwallet.commands.terminal import DataFolder as DataOption
 from cellwallet.local.backups import BackupRefusedError, read_note, restore
 from cellwallet.local.control import PlatformMustRunError, request
 from cellwallet.local.folder import DataFolder
+from cellwallet.local.pair_file import PairFileBrokenError, RolesMustBeSettledError, forget_standby, primary_folder
 from cellwallet.local.postgres import Cluster
 
 app = typer.Typer(add_completion=False)
@@ -34,12 +35,13 @@ def restore_cell(
         if is_running and note.cell == cell:
             _ask(folder, "halt_cell", cell)
         try:
+            forget_standby(folder, cell)
             with copying(f"restoring {cell}") as tell:
-                kept = restore(Cluster(folder.postgres(cell)), source.resolve(), cell=cell, tell=tell)
+                kept = restore(Cluster(primary_folder(folder, cell)), source.resolve(), cell=cell, tell=tell)
         finally:
             if is_running and note.cell == cell:
                 _ask(folder, "resume_cell", cell)
-    except BackupRefusedError as error:
+    except (BackupRefusedError, PairFileBrokenError, RolesMustBeSettledError) as error:
         fail(str(error))
     if as_json:
         print_json({"cell": cell, "made_at": note.made_at, "replaced": str(kept) if kept else None})

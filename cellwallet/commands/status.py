@@ -1,5 +1,5 @@
-"""`cellwallet status`: the processes of a running platform, how its cells are by their own account, and what each may
-take besides.
+"""`cellwallet status`: the processes of a running platform, how its cells are by their own account, what each may take
+besides, and whether what they acknowledge is in two places.
 """
 
 import time
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cellwallet.commands.tables import print_table
@@ -28,7 +29,7 @@ def status(*, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
         answer = request(folder.control_socket, "status")
     except PlatformMustRunError as error:
         if as_json:
-            print_json({"state": "stopped", "processes": [], "cells": []})
+            print_json({"state": "stopped", "processes": [], "standbys": [], "cells": []})
         fail(str(error))
     cells = _cells_health(folder, answer["processes"])
     if as_json:
@@ -63,6 +64,8 @@ def _show(answer: dict[str, Any], cells: list[CellHealth]) -> None:
     print_table(_processes_table(answer["processes"]))
     if cells:
         print_table(_cells_table(cells))
+    if answer.get("standbys"):
+        print_table(_standbys_table(answer["standbys"]))
 
 
 def _processes_table(processes: list[dict[str, Any]]) -> Table:
@@ -96,6 +99,22 @@ def _cells_table(cells: list[CellHealth]) -> Table:
             _limit(cell),
             "?" if cell.taken_per_s is None else f"{cell.taken_per_s:,.0f}",
             _headroom(cell),
+        )
+    return table
+
+
+def _standbys_table(standbys: list[dict[str, Any]]) -> Table:
+    table = Table("cell", "primary", "phase", "protected", "lag", "promotions", "waits for")
+    for one in standbys:
+        is_protected = one["is_protected"]
+        table.add_row(
+            one["cell"],
+            f"{one['primary']}, zone {one.get('primary_zone', '?')}",
+            one["phase"],
+            "yes" if is_protected else "[bold red]NO[/]",
+            f"{one['lag_bytes']:,} bytes, {one['lag_s'] * 1_000:,.0f} ms" if one["is_streaming"] else "",
+            str(one["promotions"]),
+            "" if is_protected else escape(one["trouble"] or one["why"]),
         )
     return table
 

@@ -17,6 +17,7 @@ from cellwallet.local.folder import FolderMustBeFreeError
 from cellwallet.local.haproxy import HaproxyMustBeInstalledError, haproxy_program
 from cellwallet.local.identity import leashed
 from cellwallet.local.launch import PLATFORM, PlatformMustStartError, launch, reporter
+from cellwallet.local.pair_file import PairFileBrokenError
 from cellwallet.local.ports import PortMustBeFreeError
 from cellwallet.local.programs import module_command, our_code
 from cellwallet.local.stack import Stack, read_stack
@@ -27,6 +28,7 @@ app = typer.Typer(add_completion=False)
 WHY_IT_CANNOT_START = (
     FolderMustBeFreeError,
     HaproxyMustBeInstalledError,
+    PairFileBrokenError,
     PartMustStartError,
     PlatformMustStartError,
     PortMustBeFreeError,
@@ -62,6 +64,14 @@ def up(
     ] = RouterKind.PYTHON,
     api_processes: Annotated[int, typer.Option(min=1, max=64, help="API processes per cell.")] = 2,
     shared_buffers_mb: Annotated[int, typer.Option(min=16, help="Cache of each PostgreSQL, in MB.")] = 256,
+    standbys: Annotated[
+        bool | None,
+        typer.Option(
+            "--standbys/--no-standbys",
+            help="A second PostgreSQL for each cell, which commits wait for and which takes over.",
+            show_default="as it was; none at first",
+        ),
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Play a vendor's day when ready.")] = False,
     as_json: AsJson = False,
     report_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -78,6 +88,7 @@ def up(
             api_processes=api_processes,
             shared_buffers_mb=shared_buffers_mb,
             haproxy=haproxy_program() if router is RouterKind.HAPROXY else None,
+            standbys=standbys,
         )
         if detach:
             _run_detached(options, as_json=as_json)
@@ -98,6 +109,7 @@ def _run_detached(options: Options, *, as_json: bool) -> None:
         *("--shared-buffers-mb", str(options.shared_buffers_mb)),
         *(("--router", RouterKind.HAPROXY.value) if options.haproxy is not None else ()),
         *(("--cells", str(options.cells)) if options.cells is not None else ()),
+        *(() if options.standbys is None else ("--standbys" if options.standbys else "--no-standbys",)),
     ]
     with telling() as tell:
         launch(arguments, data=options.data, tell=tell)

@@ -5,46 +5,34 @@ The one place that knows all of `local`. What people see of it is the callers' a
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cellwallet.local.blueprint import (
-    CONTROL_PLANE_DATABASE,
-    CONTROL_PLANE_SERVICE,
-    HAPROXY,
-    MOVER,
-    ROUTER,
-    Blueprint,
-    database_name,
-)
+from cellwallet.local.blueprint import Blueprint
 from cellwallet.local.control import listen
+from cellwallet.local.drawn_stack import drawn_stack
+from cellwallet.local.failover import Pair
 from cellwallet.local.folder import DataFolder
 from cellwallet.local.keys import LONG_S, Keys, ensure_keys
 from cellwallet.local.logs import bound_logs
 from cellwallet.local.members import Member, Members, ensure_members, record_retired
-from cellwallet.local.parts import Service
+from cellwallet.local.pair_watch import PairWatch
+from cellwallet.local.pairs import Pairs
 from cellwallet.local.ports import Ports
 from cellwallet.local.postgres import ClusterSettings
+from cellwallet.local.primaries import Primaries
 from cellwallet.local.probe import get
-from cellwallet.local.retirement import DataMustBeUnusedError, delete_data, kept_data, part_names, retired_cells
-from cellwallet.local.stack import (
-    ApiEntry,
-    CellEntry,
-    CellPids,
-    ControlPlaneEntry,
-    Pids,
-    RouterEntry,
-    Stack,
-    Tokens,
-    stack_path,
-    write_stack,
-)
+from cellwallet.local.releases import Releases, our_launch
+from cellwallet.local.retirement import DataMustBeUnusedError, delete_data, kept_data, retired_cells
+from cellwallet.local.stack import Stack, Tokens, stack_path, write_stack
 from cellwallet.local.supervisor import PartMustStartError, RunningPart, Supervisor
+from cellwallet.local.workloads import VERBS, Carrier
+from contract.primaries import BRING
 from contract.scopes import OPERATOR_SCOPES, VENDOR_SCOPES
 from contract.values import value
 
@@ -69,6 +57,8 @@ class Options:
     shared_buffers_mb: int = 256
     haproxy: Path | None = None
     """The program that serves vendors; None = the router does."""
+    standbys: bool | None = None
+    """Whether each cell's database has a standby; None = as this data folder has it, or none."""
 
 
 @value
@@ -96,10 +86,13 @@ class Platform:
         self._is_ready = False
         self._pids: dict[str, int] = {}
         self._supervisor = Supervisor(self._observe)
+        self._pairs = Pairs(self._observe_pair)
+        self._primaries = Primaries(members=lambda: self._members.cells, watch_of=self._watch_of)
         self._membership = asyncio.Lock()
         """One cell comes or goes at a time."""
         self._members: Members
         self._blueprint: Blueprint
+        self._carrier: Carrier
         self._tokens: Tokens
         self._console_url = ""
 
@@ -119,6 +112,7 @@ class Platform:
                 self._say(name, "ended", "left running by an earlier platform")
             self._prepare()
             ending.push_async_callback(self._stop_everything)
+            self._pairs.start(self._blueprint.watches(*self._members.cells))
             self._supervisor.add(self._blueprint.parts(self._members))
             ending.push_async_callback(_end_task, asyncio.create_task(self._keep_logs_bounded()))
             ending.push_async_callback(_end_task, asyncio.create_task(self._follow_retirements()))
@@ -135,15 +129,25 @@ class Platform:
 
     def _prepare(self) -> None:
         keys = ensure_keys(self._folder.keys)
+        releases = Releases(self._folder.releases, our_launch(version("cellwallet")))
         self._tokens = _tokens(keys)
-        self._members = self._recorded_members(cells=self._options.cells)
+        self._members = self._recorded_members(cells=self._options.cells, standbys=self._options.standbys)
         self._blueprint = Blueprint(
             folder=self._folder,
             keys=keys,
             ports=Ports(self._folder.ports),
+            releases=releases,
             router_port=self._options.router_port,
             databases=ClusterSettings(shared_buffers_mb=self._options.shared_buffers_mb),
+            have_standbys=self._members.have_standbys,
             haproxy=self._options.haproxy,
+        )
+        self._carrier = Carrier(
+            supervisor=self._supervisor,
+            blueprint=self._blueprint,
+            releases=releases,
+            members=lambda: self._members.cells,
+            log_of=self._folder.log,
         )
 
     async def _run_until_stopped(self) -> bool:
@@ -154,24 +158,28 @@ class Platform:
             await _end_task(readiness)
             return False
         try:
-            readiness.result()
+            missing = readiness.result()
         except PartMustStartError:
             await _end_task(stopping)
             raise
-        await self._become_ready()
+        await self._become_ready(missing)
         await stopping
         return True
 
-    async def _become_ready(self) -> None:
+    async def _become_ready(self, missing: list[RunningPart]) -> None:
         self._console_url = await asyncio.to_thread(_console_url, self._blueprint.control_plane_url)
         write_stack(self._folder.path, self._stack())
         self._is_ready = True
+        self._say_missing(missing)
         self._say("platform", "ready", self._blueprint.router_url)
 
     async def _stop_everything(self) -> None:
         self._is_ready = False
         stack_path(self._folder.path).unlink(missing_ok=True)
         self._say("platform", "stopping")
+        await self._carrier.stop()
+        await self._primaries.stop()
+        await self._pairs.stop()
         await self._supervisor.stop()
         self._folder.record_processes({})
         self._say("platform", "stopped")
@@ -179,8 +187,14 @@ class Platform:
     # What changes while it runs.
 
     def _observe(self, running: RunningPart) -> None:
-        self._say(running.part.name, running.state)
+        self._say(running.part.name, running.state, running.missing)
         self._record_processes()
+
+    def _observe_pair(self, cell: str, pair: Pair, why: str) -> None:
+        self._say(f"{cell}-pair", pair.phase, why)
+        if self._is_ready:
+            with contextlib.suppress(OSError):
+                write_stack(self._folder.path, self._stack())
 
     def _record_processes(self) -> None:
         pids = {name: one.child.pid for name, one in self._supervisor.parts.items() if one.child}
@@ -212,16 +226,18 @@ class Platform:
                 record_retired(self._folder.members, one.id)
                 self._members = self._recorded_members()
                 self._say(one.id, "retired", "its processes stop, its data is kept")
-                await self._supervisor.remove(part_names(self._blueprint, one))
+                await self._pairs.stop(one.id)
+                await self._supervisor.remove(self._blueprint.part_names(one))
                 self._record_processes()
         return retired is not None
 
-    def _recorded_members(self, *, cells: int | None = None) -> Members:
+    def _recorded_members(self, *, cells: int | None = None, standbys: bool | None = None) -> Members:
         return ensure_members(
             self._folder.members,
             cells=cells,
             default_cells=CELLS_DEFAULT,
             api_processes=self._options.api_processes,
+            standbys=standbys,
         )
 
     def _listen_to_signals(self, ending: AsyncExitStack) -> None:
@@ -233,12 +249,19 @@ class Platform:
     def _say(self, name: str, state: str, detail: str = "") -> None:
         self._tell(Event(name=name, state=state, elapsed_s=time.monotonic() - self._began_s, detail=detail))
 
+    def _say_missing(self, missing: list[RunningPart]) -> None:
+        """A start goes on without these: whoever started it must know."""
+        for one in missing:
+            self._say(one.part.name, "missing", f"what its cell acknowledges is in one place only; {one.missing}")
+
     # What other verbs ask for.
 
     async def _respond(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
             case "status":
                 return self._status()
+            case str(verb) if verb in VERBS:
+                return await self._carrier.respond(request)
             case "add_cell":
                 async with self._membership:
                     return await self._add_cell()
@@ -251,13 +274,18 @@ class Platform:
             case "resume_cell":
                 async with self._membership:
                     return self._resume_cell(str(request.get("cell")))
+            case verb if verb == BRING:
+                return await self._primaries.respond(request)
+            case "switch_over":
+                return await self._pairs.switch_over(str(request.get("cell")))
             case other:
                 return {"error": f"this platform does not know {other!r}"}
 
     def _status(self) -> dict[str, Any]:
         return {
             "state": "stopping" if self._stop.is_set() else "ready" if self._is_ready else "starting",
-            "processes": [_describe(running) for running in self._supervisor.parts.values() if running.child],
+            "processes": [running.described() for running in self._supervisor.parts.values() if running.child],
+            "standbys": [one | self._primaries.zones(one["cell"]) for one in self._pairs.described()],
         }
 
     async def _add_cell(self) -> dict[str, Any]:
@@ -267,9 +295,11 @@ class Platform:
         self._members = self._recorded_members(cells=self._members.numbered + 1)
         added = self._members.cells[-1]
         parts = self._blueprint.cell_parts(added)
+        self._pairs.start(self._blueprint.watches(added))
         self._supervisor.add(parts)
         try:
-            await self._supervisor.wait_until_ready([part.name for part in parts], timeout_s=READY_TIMEOUT_S)
+            names = [part.name for part in parts]
+            self._say_missing(await self._supervisor.wait_until_ready(names, timeout_s=READY_TIMEOUT_S))
         except PartMustStartError as error:
             return {"error": f"{added.id} does not start: {error}"}
         write_stack(self._folder.path, self._stack())
@@ -280,7 +310,8 @@ class Platform:
         halted = next((one for one in self._members.cells if one.id == cell), None)
         if halted is None or not self._is_ready:
             return {"error": f"{cell} must be a cell of this platform, and the platform ready"}
-        names = [name for name in part_names(self._blueprint, halted) if name in self._supervisor.parts]
+        names = [name for name in self._blueprint.part_names(halted) if name in self._supervisor.parts]
+        await self._pairs.stop(cell)
         await self._supervisor.remove(names)
         self._record_processes()
         return {"cell": cell}
@@ -290,7 +321,8 @@ class Platform:
         resumed = next((one for one in self._members.cells if one.id == cell), None)
         if resumed is None:
             return {"error": f"{cell} is no cell of this platform"}
-        if database_name(resumed) not in self._supervisor.parts:
+        if self._blueprint.primary_name(resumed) not in self._supervisor.parts:
+            self._pairs.start(self._blueprint.watches(resumed))
             self._supervisor.add(self._blueprint.cell_parts(resumed))
         return {"cell": cell}
 
@@ -308,56 +340,19 @@ class Platform:
                 return {"error": f"the data of {cell} is not deleted: {error}"}
         return {"cell": cell, "data": kept_data(self._folder, cell)}
 
-    # The stack file.
+    def _watch_of(self, member: Member) -> PairWatch | None:
+        pair = self._blueprint.pair(member)
+        return None if pair is None else pair.watch
 
     def _stack(self) -> Stack:
-        blueprint = self._blueprint
-        return Stack(
-            router_url=blueprint.router_url,
-            control_plane_url=blueprint.control_plane_url,
-            console_url=self._console_url,
-            router=RouterEntry(
-                pids=tuple(self._pids[name] for name in (ROUTER, HAPROXY) if name in self._pids),
-                admin_url=blueprint.router_admin_url,
-            ),
-            control_plane=ControlPlaneEntry(
-                pids=(self._pids[CONTROL_PLANE_SERVICE],),
-                postgres=self._pids[CONTROL_PLANE_DATABASE],
-                database_url=blueprint.control_plane_database_url,
-            ),
-            mover=Pids(pids=(self._pids[MOVER],) if MOVER in self._pids else ()),
-            cells=tuple(self._cell_entry(one) for one in self._members.cells if self._has_started(one)),
+        return drawn_stack(
+            self._blueprint,
+            self._members.cells,
+            pids=self._pids,
             tokens=self._tokens,
-            data=str(self._folder.path),
-            supervisor_pid=os.getpid(),
+            console_url=self._console_url,
+            data=self._folder.path,
         )
-
-    def _cell_entry(self, one: Member) -> CellEntry:
-        plans = self._blueprint.api_plans(one)
-        return CellEntry(
-            id=one.id,
-            home_zone=one.home_zone,
-            api=tuple(ApiEntry(zone=plan.zone, url=plan.url, pid=self._pids[plan.name]) for plan in plans),
-            admin_url=plans[0].admin_url,
-            database_url=self._blueprint.cell_database_url(one),
-            pids=CellPids(api=tuple(self._pids[plan.name] for plan in plans), postgres=self._pids[database_name(one)]),
-        )
-
-    def _has_started(self, one: Member) -> bool:
-        return all(plan.name in self._pids for plan in self._blueprint.api_plans(one))
-
-
-def _describe(running: RunningPart) -> dict[str, Any]:
-    url = running.part.ready_url.removesuffix("/readyz") if isinstance(running.part, Service) else None
-    return {
-        "name": running.part.name,
-        "pid": running.pid,
-        "state": running.state,
-        "started_at_s": running.started_at_s,
-        "restarts": running.restarts,
-        "url": url,
-        "admin_url": running.part.admin_url if isinstance(running.part, Service) else None,
-    }
 
 
 def _tokens(keys: Keys) -> Tokens:

@@ -8,8 +8,10 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from cellwallet.local.cell_pair import CellPair
 from cellwallet.local.databases import (
     CELL_APP,
     CELL_DATABASE,
@@ -18,15 +20,20 @@ from cellwallet.local.databases import (
     provision_cell,
     provision_control_plane,
 )
+from cellwallet.local.failover import PLACES
 from cellwallet.local.folder import DataFolder
 from cellwallet.local.haproxy import haproxy_command
 from cellwallet.local.keys import CONTROL_PLANE_KEY_ID, Keys
 from cellwallet.local.members import ZONES, Member, Members
+from cellwallet.local.pair_acts import PairActs
+from cellwallet.local.pair_file import place_folder
+from cellwallet.local.pair_watch import PairWatch
 from cellwallet.local.parts import Condition, Database, Part, Service, Task
 from cellwallet.local.ports import HOST, Ports
 from cellwallet.local.postgres import Cluster, ClusterSettings
 from cellwallet.local.probe import get
 from cellwallet.local.programs import module_command, our_code
+from cellwallet.local.releases import Launch, Releases
 from contract.scopes import Scope
 from contract.values import value
 
@@ -67,18 +74,28 @@ class Blueprint:
         folder: DataFolder,
         keys: Keys,
         ports: Ports,
+        releases: Releases,
         router_port: int | None,
         databases: ClusterSettings,
+        have_standbys: bool = False,
         haproxy: Path | None = None,
     ) -> None:
-        """`haproxy`: the program that serves vendors; None = the router does."""
+        """`haproxy`: the program that serves vendors; None = the router does.
+
+        Raises:
+            PairFileBrokenError: see there.
+
+        """
         self._folder = folder
         self._keys = keys
         self._ports = ports
+        self._releases = releases
         self._databases = databases
         self._api_plans: dict[str, tuple[ApiPlan, ...]] = {}
         """Drawn once: a port that a process listens on is not free any more."""
         self._clusters: dict[str, Cluster] = {}
+        self._have_standbys = have_standbys
+        self._pairs: dict[str, CellPair] = {}
         self._router_port = ports.claim(ROUTER, wanted=router_port)
         self._haproxy = haproxy
         self._agent_port = self._router_port if haproxy is None else ports.claim(f"{ROUTER}-agent")
@@ -106,7 +123,25 @@ class Blueprint:
         return self._cluster(CONTROL_PLANE_DATABASE).url(CONTROL_PLANE, CONTROL_PLANE)
 
     def cell_database_url(self, member: Member, role: str = CELL_APP) -> str:
+        pair = self.pair(member)
+        if pair is not None:
+            return pair.url(role, CELL_DATABASE)
         return self._cluster(database_name(member)).url(role, CELL_DATABASE)
+
+    def primary_name(self, member: Member) -> str:
+        """The part that runs the cell's primary at present."""
+        pair = self.pair(member)
+        return database_name(member) if pair is None else pair.name_of(pair.watch.pair.primary)
+
+    def pair(self, member: Member) -> CellPair | None:
+        """None = the cell has one database and never had another."""
+        if member.id not in self._pairs and (self._have_standbys or self._folder.pair(member.id).exists()):
+            self._pairs[member.id] = self._draw_pair(member)
+        return self._pairs.get(member.id)
+
+    def watches(self, *members: Member) -> dict[str, PairWatch]:
+        """Of those that have a standby, or had one."""
+        return {member.id: pair.watch for member in members if (pair := self.pair(member)) is not None}
 
     def api_plans(self, member: Member) -> tuple[ApiPlan, ...]:
         if member.id not in self._api_plans:
@@ -120,29 +155,52 @@ class Blueprint:
         return [*self._control_plane_parts(members.first_cells), *cells, *self._router_parts(), self._directory()]
 
     def cell_parts(self, member: Member) -> list[Part]:
-        database, migration = database_name(member), f"{member.id}-migrate"
+        """What of a pair is a part follows from its present roles; see also `part_names`."""
+        migration, pair = f"{member.id}-migrate", self.pair(member)
         plans = self.api_plans(member)
         return [
-            Database(name=database, cluster=self._cluster(database), provision=provision_cell),
+            *(self._only_database(member) if pair is None else pair.parts()),
             Task(
                 name=migration,
-                command=module_command("cell", "migrate"),
-                environment=self._cell_environment(member, plans[0]),
+                command=self._releases.migration_for(member.id).command("cell", "migrate"),
+                environment=self._cell_environment(member, plans[0], self._releases.migration_for(member.id)),
                 log=self._folder.log(migration),
-                needs=(database,),
+                needs=(database_name(member) if pair is None else pair.address_name,),
             ),
-            *(self._api_part(member, plan, needs=(migration,)) for plan in plans),
+            *(self.api_part(member, plan) for plan in plans),
         ]
 
-    def _api_part(self, member: Member, plan: ApiPlan, *, needs: tuple[str, ...]) -> Service:
+    def part_names(self, member: Member) -> list[str]:
+        """Of all that may run for it; a place that a start needed may be nobody's by now."""
+        pair = self.pair(member)
+        places = () if pair is None else pair.names.values()
+        return list(dict.fromkeys((*(part.name for part in self.cell_parts(member)), *places)))
+
+    def _only_database(self, member: Member) -> list[Part]:
+        name = database_name(member)
+        return [Database(name=name, cluster=self._cluster(name), provision=provision_cell)]
+
+    def migration_part(self, member: Member, launch: Launch) -> Task:
+        """The migration of another release, to be run while the cell goes on."""
+        name = f"{member.id}-migrate"
+        return Task(
+            name=name,
+            command=launch.command("cell", "migrate"),
+            environment=self._cell_environment(member, self.api_plans(member)[0], launch),
+            log=self._folder.log(name),
+        )
+
+    def api_part(self, member: Member, plan: ApiPlan) -> Service:
+        """With what its zone is told to run."""
+        launch = self._releases.launch_for(member.id, plan.zone)
         return Service(
             name=plan.name,
-            command=module_command("cell", "serve"),
-            environment=self._cell_environment(member, plan),
+            command=launch.command("cell", "serve"),
+            environment=self._cell_environment(member, plan, launch),
             log=self._folder.log(plan.name),
             ready_url=f"{plan.url}/readyz",
             admin_url=plan.admin_url,
-            needs=needs,
+            needs=(f"{member.id}-migrate",),
             stop_rank=CELL_RANK,
         )
 
@@ -219,8 +277,8 @@ class Blueprint:
 
     # What they are told.
 
-    def _cell_environment(self, member: Member, plan: ApiPlan) -> dict[str, str]:
-        return our_code() | {
+    def _cell_environment(self, member: Member, plan: ApiPlan, launch: Launch) -> dict[str, str]:
+        return launch.environment() | {
             "CELL_ID": member.id,
             "CELL_ZONE": plan.zone,
             "CELL_HOME_ZONE": member.home_zone,
@@ -249,6 +307,9 @@ class Blueprint:
             "CONTROL_PLANE_ISSUER_JWKS_FILE": str(self._keys.issuer_jwks_file),
             "CONTROL_PLANE_FIRST_CELLS": str(first_cells),
             "CONTROL_PLANE_MOVER_PORT": str(self._mover_port),
+            "CONTROL_PLANE_MOVES_NEED_STANDBYS": str(self._have_standbys).lower(),
+            "CONTROL_PLANE_RELEASES_BY": "local",
+            "CONTROL_PLANE_LOCAL_SOCKET": str(self._folder.control_socket),
             "CONTROL_PLANE_WEBHOOKS_MAY_BE_LOCAL": "true",
         }
 
@@ -275,14 +336,20 @@ class Blueprint:
                 name=name, zone=zone, port=self._ports.claim(name), admin_port=self._ports.claim(f"{name}-admin")
             )
 
-    def _cluster(self, name: str) -> Cluster:
+    def _cluster(self, name: str, *, is_paired: bool = False) -> Cluster:
         if name not in self._clusters:
             self._clusters[name] = Cluster(
                 self._folder.postgres(name.removesuffix("-postgres")),
                 log=self._folder.log(name),
-                settings=self._databases,
+                settings=replace(self._databases, is_paired=is_paired),
             )
         return self._clusters[name]
+
+    def _draw_pair(self, member: Member) -> CellPair:
+        names = {place: f"{place_folder(self._folder, member.id, place).name}-postgres" for place in PLACES}
+        acts = PairActs(member.id, {place: self._cluster(name, is_paired=True) for place, name in names.items()})
+        watch = PairWatch(self._folder.pair(member.id), acts, is_wanted=self._have_standbys)
+        return CellPair(cell=member.id, names=names, acts=acts, watch=watch)
 
     def _state(self, process: str) -> Path:
         folder = self._folder.state(process)

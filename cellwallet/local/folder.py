@@ -31,11 +31,16 @@ class DataFolder:
         self.ports = self.path / "ports.json"
         self.members = self.path / "cells.json"
         self.control_socket = self.path / "control.sock"
+        self.releases = self.path / "releases"
         self._lock = self.path / "lock"
         self._processes = self.path / "processes.json"
 
     def postgres(self, name: str) -> Path:
         return self.path / "postgres" / name
+
+    def pair(self, cell: str) -> Path:
+        """The record of a cell that has, or had, a standby."""
+        return self.path / "pairs" / f"{cell}.json"
 
     def state(self, process: str) -> Path:
         return self.path / "state" / process

@@ -24,6 +24,10 @@ class Database:
     provision: Callable[[Cluster], object]
     """Runs in a thread each time the platform starts; running it again changes nothing."""
     needs: tuple[str, ...] = ()
+    choose: Callable[[], Awaitable[Cluster]] | None = None
+    """Asked before each start, where it is not always the same that may run: what may, as soon as anything may."""
+    is_spare: Callable[[], bool] | None = None
+    """Whether others go on without it, as things are; None = they never do."""
 
 
 def standby_database(name: str, standby: Standby, *, primary: str) -> Database:
@@ -77,6 +81,8 @@ class Condition:
     name: str
     why_not: Callable[[], Awaitable[str | None]]
     needs: tuple[str, ...] = ()
+    patience_s: float | None = None
+    """How long a start that has everything else waits for it, and then goes on without it; None = it does not."""
 
 
 Part = Database | Service | Task | Condition

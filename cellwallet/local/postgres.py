@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from cellwallet.local.binaries import postgres_bin_folder
+from cellwallet.local.hurried import connected
 from cellwallet.local.identity import Identity, choose_identity, give_to, leashed
 from cellwallet.local.processes import end, processes_in
 from cellwallet.local.programs import quiet_environment
@@ -35,10 +36,21 @@ STOP_TIMEOUT_S = 60.0
 LEFTOVER_PATIENCE_S = 15.0
 POLL_S = 0.02
 LOG_TAIL_LINES = 15
+PAIRED = {"restart_after_crash": "off", "wal_sender_timeout": "15s"}
+"""What a crash recovery brings to light was not waited for: nobody may see it before it is on the standby as well. And
+a standby that hangs is noticed in seconds."""
 
 
 class PostgresMustStartError(Exception):
     """The cluster could not be made or started; the message ends with what it logged."""
+
+
+class DataMustFitError(PostgresMustStartError):
+    """The data are not those of the role in which they were to be started: a person must look, no trying helps."""
+
+
+class PostgresMustEndError(Exception):
+    """A process of the cluster outlives being killed."""
 
 
 @value
@@ -52,6 +64,8 @@ class ClusterSettings:
     """Files of the log that are used again instead of being made anew, while which every commit waits."""
     is_durable: bool = True
     """False only for data that nobody misses after a power cut."""
+    is_paired: bool = False
+    """One of two, watched by somebody who decides what a crash is followed by; PostgreSQL does not decide it."""
 
 
 THROWAWAY = ClusterSettings(shared_buffers_mb=64, connections_max=200, wal_max_gb=1, is_durable=False)
@@ -61,7 +75,16 @@ THROWAWAY = ClusterSettings(shared_buffers_mb=64, connections_max=200, wal_max_g
 class Cluster:
     """A cluster in `folder`; `log` is what its own output is appended to."""
 
-    def __init__(self, folder: Path, *, log: Path | None = None, settings: ClusterSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log: Path | None = None,
+        settings: ClusterSettings | None = None,
+        limit_s: float | None = None,
+    ) -> None:
+        """`limit_s`: for how long its superuser connects and works, each time; None = as long as it takes."""
+        self._limit_s = limit_s
         self.folder = folder.resolve()
         self.data_folder = self.folder / "pgdata"
         self.log = log or self.folder / "postgres.log"
@@ -77,7 +100,7 @@ class Cluster:
         """Known before there is a cluster, so that others can be told where it will be."""
         if self._socket_folder is None:
             wanted = self.folder / "socket"
-            self._socket_folder = wanted if _fits(wanted) else self._short_socket_folder()
+            self._socket_folder = wanted if socket_fits(wanted) else self._short_socket_folder()
         return self._socket_folder
 
     @property
@@ -86,10 +109,7 @@ class Cluster:
         return self._process.pid if self._process else None
 
     def url(self, role: str = SUPERUSER, database: str = "postgres") -> str:
-        return (
-            f"postgresql://{quote(role, safe='')}@/{quote(database, safe='')}"
-            f"?host={quote(str(self.socket_folder), safe='')}&port={SOCKET_PORT}"
-        )
+        return url_at(self.socket_folder, role, database)
 
     # Making it, and making it ready to run; all of it safe to repeat.
 
@@ -135,6 +155,19 @@ class Cluster:
         end(remaining, signal.SIGKILL, patience_s=LEFTOVER_PATIENCE_S)
         (self.data_folder / "postmaster.pid").unlink(missing_ok=True)
         (self.socket_folder / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
+
+    def end_at_once(self) -> None:
+        """Kill every process of this very cluster, and be sure that none is left.
+
+        Raises:
+            PostgresMustEndError: one is, and what it holds may still be written.
+
+        """
+        deadline = time.monotonic() + LEFTOVER_PATIENCE_S
+        while running := processes_in(self.data_folder):
+            if time.monotonic() > deadline:
+                raise PostgresMustEndError(f"{len(running)} processes in {self.data_folder} cannot be ended")
+            end(running, signal.SIGKILL, patience_s=1.0)
 
     # Running it without a supervisor.
 
@@ -193,9 +226,17 @@ class Cluster:
     # Databases and roles.
 
     @contextmanager
-    def superuser(self, database: str = "postgres") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """A connection of the superuser that commits each statement."""
-        with psycopg.connect(self.url(database=database), autocommit=True) as connection:
+    def superuser(
+        self, database: str = "postgres", *, limit_s: float | None = None
+    ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection of the superuser that commits each statement; `limit_s` instead of its usual limit.
+
+        Raises:
+            TimeoutError: there is a limit, and it is over.
+
+        """
+        limit_s = self._limit_s if limit_s is None else limit_s
+        with connected(self.url(database=database), limit_s=limit_s) as connection:
             yield connection
 
     def run_script(self, script: str, *, database: str = "postgres") -> None:
@@ -294,7 +335,7 @@ class Cluster:
             if remembered.is_dir() and not remembered.is_symlink() and remembered.stat().st_mode & 0o077 == 0:
                 return remembered
         base = tempfile.gettempdir()
-        if not _fits(Path(base) / "cellwallet-12345678"):
+        if not socket_fits(Path(base) / "cellwallet-12345678"):
             base = "/tmp"  # noqa: S108 - mkdtemp makes it private, and nothing else is short enough
         chosen = Path(tempfile.mkdtemp(prefix="cellwallet-", dir=base))
         note.write_text(str(chosen))
@@ -334,6 +375,7 @@ class Cluster:
             "log_timezone": "'UTC'",
             "log_line_prefix": "'%m [%p] %u@%d '",
             "lc_messages": "'C'",
+            **(PAIRED if self.settings.is_paired else {}),
         }
 
 
@@ -342,5 +384,12 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _fits(socket_folder: Path) -> bool:
+def url_at(socket_folder: Path, role: str, database: str) -> str:
+    return (
+        f"postgresql://{quote(role, safe='')}@/{quote(database, safe='')}"
+        f"?host={quote(str(socket_folder), safe='')}&port={SOCKET_PORT}"
+    )
+
+
+def socket_fits(socket_folder: Path) -> bool:
     return len(bytes(socket_folder / SOCKET_NAME)) <= SOCKET_PATH_MAX_BYTES

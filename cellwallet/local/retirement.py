@@ -7,9 +7,9 @@ import asyncio
 import json
 import shutil
 
-from cellwallet.local.blueprint import Blueprint
+from cellwallet.local.failover import PLACES
 from cellwallet.local.folder import DataFolder
-from cellwallet.local.members import Member
+from cellwallet.local.pair_file import place_folder, primary_folder
 from cellwallet.local.probe import get
 from cellwallet.local.processes import processes_in
 
@@ -26,13 +26,9 @@ async def retired_cells(control_plane_url: str, *, token: str) -> frozenset[str]
     return frozenset(cell["id"] for cell in json.loads(answer.body)["cells"] if cell["state"] == "retired")
 
 
-def part_names(blueprint: Blueprint, cell: Member) -> list[str]:
-    return [part.name for part in blueprint.cell_parts(cell)]
-
-
 def kept_data(folder: DataFolder, cell: str) -> str | None:
-    """Where the database of a cell is; None once it was deleted."""
-    path = folder.postgres(cell)
+    """Where the primary of a cell was last; None once it was deleted."""
+    path = primary_folder(folder, cell)
     return str(path) if path.exists() else None
 
 
@@ -43,9 +39,11 @@ def delete_data(folder: DataFolder, cell: str) -> None:
         DataMustBeUnusedError: somebody works with it.
 
     """
-    database = folder.postgres(cell)
-    if processes_in(database / "pgdata"):
-        raise DataMustBeUnusedError(f"a PostgreSQL still works in {database}")
-    for path in (database, *folder.state(cell).parent.glob(f"{cell}-api-*")):
+    databases = [place_folder(folder, cell, place) for place in PLACES]
+    for database in databases:
+        if processes_in(database / "pgdata"):
+            raise DataMustBeUnusedError(f"a PostgreSQL still works in {database}")
+    for path in (*databases, *folder.state(cell).parent.glob(f"{cell}-api-*")):
         if path.exists():
             shutil.rmtree(path)
+    folder.pair(cell).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ not acknowledged. What the cluster is, is told by its data alone (`standby.signa
 again, so that one that was promoted stays a primary. Whether and when to promote is decided elsewhere.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +19,24 @@ from psycopg.conninfo import make_conninfo
 
 from cellwallet.local.binaries import postgres_bin_folder
 from cellwallet.local.identity import give_to
-from cellwallet.local.postgres import POLL_S, SOCKET_PORT, SUPERUSER, Cluster, ClusterSettings, quoted
+from cellwallet.local.postgres import (
+    POLL_S,
+    SOCKET_PORT,
+    SUPERUSER,
+    Cluster,
+    ClusterSettings,
+    PostgresMustStartError,
+    quoted,
+)
 from contract.values import value
 
 SYNCHRONOUS_TIMEOUT_S = 120.0
 """A standby that was away first gets all that was written meanwhile."""
 RETRY_MS = 200
 """Between tries to reach a primary that is away; PostgreSQL's own 5 s are as much of a restart."""
+
+SIGNAL = "standby.signal"
+"""By this file in its data folder PostgreSQL knows that it is a standby."""
 
 ENSURE_SLOT: LiteralString = """
 SELECT pg_create_physical_replication_slot(%(slot)s, true)
@@ -34,7 +46,8 @@ WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s)
 DROP_SLOT: LiteralString = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
 
 REPLICATION: LiteralString = """
-SELECT state, sync_state, (pg_current_wal_lsn() - flush_lsn)::bigint, coalesce(extract(epoch FROM flush_lag), 0)::float8
+SELECT state, sync_state, (pg_current_wal_lsn() - flush_lsn)::bigint,
+       coalesce(extract(epoch FROM flush_lag), 0)::float8, (flush_lsn - '0/0')::bigint
 FROM pg_stat_replication WHERE application_name = %s ORDER BY state = 'streaming' DESC LIMIT 1
 """
 
@@ -59,6 +72,8 @@ class Replication:
     """Written by the primary, not yet on the standby's disk."""
     lag_s: float = 0.0
     """How long the newest commits took to be on the standby's disk."""
+    has_up_to: int = 0
+    """The position in the log up to which all is on the standby's disk."""
 
 
 class Standby(Cluster):
@@ -75,21 +90,23 @@ class Standby(Cluster):
         name: str = "standby",
         log: Path | None = None,
         settings: ClusterSettings | None = None,
+        limit_s: float | None = None,
     ) -> None:
-        super().__init__(folder, log=log, settings=settings or primary.settings)
+        super().__init__(folder, log=log, settings=settings or primary.settings, limit_s=limit_s)
         self.primary = primary
         self.name = name
 
     # What commits wait for.
 
-    def demand(self) -> None:
+    def demand(self, *, timeout_s: float | None = None) -> None:
         """From now on, and after restarts too, the primary acknowledges a commit only once it is on our disk as well.
 
         Raises:
-            StandbyMustFollowError: we do not follow in time. Nothing changes if we never streamed.
+            StandbyMustFollowError: we do not follow in time, and may lack something that was acknowledged. Nothing
+                changes if we never streamed.
 
         """
-        self._wait_until(lambda seen: seen.is_streaming, "streaming")
+        self._wait_until(lambda seen: seen.is_streaming, "streaming", timeout_s=timeout_s)
         wanted = f'FIRST 1 ("{self.name}")'
         with self.primary.superuser() as connection:
             ((present,),) = connection.execute("SHOW synchronous_standby_names").fetchall()
@@ -97,11 +114,19 @@ class Standby(Cluster):
                 change = sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(wanted))
                 connection.execute(change)
                 connection.execute("SELECT pg_reload_conf()")
-        self.wait_until_synchronous()
-        if present != wanted:
+        self.wait_until_synchronous(timeout_s=timeout_s)
+        with self.primary.superuser() as connection:
             # Commits begin to wait when the checkpointer has read the setting, which it does before it checkpoints.
-            with self.primary.superuser() as connection:
-                connection.execute("CHECKPOINT")
+            connection.execute("CHECKPOINT")
+            ((written,),) = connection.execute("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint").fetchall()
+        # What was acknowledged until then waited for nobody; a standby that streams may still be behind it.
+        self._wait_until(lambda seen: seen.has_up_to >= written, "up to date", timeout_s=timeout_s)
+
+    def reserve_log(self) -> None:
+        """From now on the primary keeps what we have not got, whether we are there or not."""
+        # Who makes the copy and who watches over the pair may both be at it.
+        with self.primary.superuser() as connection, contextlib.suppress(psycopg.errors.DuplicateObject):
+            connection.execute(ENSURE_SLOT, {"slot": self.slot})
 
     def forgo(self) -> None:
         """The primary acknowledges by itself again, waiting commits included, and keeps nothing back for us.
@@ -159,7 +184,7 @@ class Standby(Cluster):
     @property
     def is_following(self) -> bool:
         """Whether its data is a standby's; false before the copy and after a promotion."""
-        return (self.data_folder / "standby.signal").exists()
+        return (self.data_folder / SIGNAL).exists()
 
     def replication(self) -> Replication:
         """Raises psycopg.OperationalError: the primary cannot be reached, so nobody knows."""
@@ -167,12 +192,13 @@ class Standby(Cluster):
             row = connection.execute(REPLICATION, [self.name]).fetchone()
         if row is None:
             return Replication()
-        state, sync_state, lag_bytes, lag_s = row
+        state, sync_state, lag_bytes, lag_s, has_up_to = row
         return Replication(
             is_streaming=state == "streaming",
             is_synchronous=state == "streaming" and sync_state == "sync",
             lag_bytes=lag_bytes or 0,
             lag_s=lag_s,
+            has_up_to=has_up_to or 0,
         )
 
     def wait_until_synchronous(self, *, timeout_s: float | None = None) -> None:
@@ -183,8 +209,10 @@ class Standby(Cluster):
 
     def _fill(self, folder: Path) -> None:
         """A copy of the running primary, with everything that it writes until the copy is whole."""
-        with self.primary.superuser() as connection:
-            connection.execute(ENSURE_SLOT, {"slot": self.slot})
+        try:
+            self.reserve_log()
+        except psycopg.Error as error:
+            raise PostgresMustStartError(f"{self.name} cannot be copied from its primary: {error}") from error
         self._run_as_owner(
             [
                 str(postgres_bin_folder() / "pg_basebackup"),
@@ -198,11 +226,8 @@ class Standby(Cluster):
                 *([] if self.settings.is_durable else ["--no-sync"]),
             ]
         )
-        # Not the primary's demand: if we are ever promoted, it is not ourselves that commits should wait for.
-        (folder / "postgresql.auto.conf").write_text("")
-        signal_file = folder / "standby.signal"
-        signal_file.touch(mode=0o600)
-        give_to(self._known_identity(), signal_file)
+        sign_as_standby(folder)
+        give_to(self._known_identity(), folder / SIGNAL)
 
     def _configuration(self) -> dict[str, str]:
         conninfo = make_conninfo(
@@ -229,6 +254,13 @@ class Standby(Cluster):
             return self.replication()
         except psycopg.OperationalError:
             return Replication()
+
+
+def sign_as_standby(data_folder: Path) -> None:
+    """Whoever starts it from now on starts a standby, even one that was a primary."""
+    # Not a primary's demand: if it is ever promoted, it is not itself that commits should wait for.
+    (data_folder / "postgresql.auto.conf").write_text("")
+    (data_folder / SIGNAL).touch(mode=0o600)
 
 
 @contextmanager

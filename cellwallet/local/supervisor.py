@@ -6,22 +6,27 @@ processes and readiness, and nothing of what the parts are for.
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from cellwallet.local.child import Child, describe_exit, spawn
 from cellwallet.local.identity import leashed
 from cellwallet.local.parts import SERVICE_PATIENCE_S, Condition, Database, Part, Service, Task
-from cellwallet.local.postgres import PostgresMustStartError
+from cellwallet.local.postgres import DataMustFitError, PostgresMustStartError
 from cellwallet.local.probe import is_ok
 from cellwallet.local.programs import quiet_environment
 
 POLL_S = 0.05
 RESTART_PAUSE_FIRST_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
+SPARE_PAUSE_MAX_S = 30.0
+"""What others go on without is tried for ever, and a copy that fails is work for those who serve."""
 START_ATTEMPTS_MAX = 5
 """For a part that has not been ready since the platform started: then the platform cannot start."""
 DATABASE_PATIENCE_S = 60.0
@@ -47,7 +52,7 @@ class RunningPart:
         self.started_at_s = 0.0
         """On the clock of `time.time()`; of the present process."""
         self.missing = ""
-        """What a condition still waits for."""
+        """What a condition still waits for; of a process that does not get ready, what it or we said last."""
         self.failure: Exception | None = None
         """Why it was given up."""
         self.became_ready = asyncio.Event()
@@ -55,6 +60,19 @@ class RunningPart:
     @property
     def pid(self) -> int | None:
         return self.child.pid if self.child and not self.child.has_ended else None
+
+    def described(self) -> dict[str, Any]:
+        """For other programs."""
+        service = self.part if isinstance(self.part, Service) else None
+        return {
+            "name": self.part.name,
+            "pid": self.pid,
+            "state": self.state,
+            "started_at_s": self.started_at_s,
+            "restarts": self.restarts,
+            "url": service and service.ready_url.removesuffix("/readyz"),
+            "admin_url": service and service.admin_url,
+        }
 
 
 Observer = Callable[[RunningPart], None]
@@ -66,6 +84,8 @@ class Supervisor:
         self.parts: dict[str, RunningPart] = {}
         self._observe = observe
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of each part: it is replaced, or leaves, and never both."""
         self._stops_now = False
 
     def add(self, parts: Iterable[Part]) -> None:
@@ -76,22 +96,20 @@ class Supervisor:
             task = asyncio.create_task(self._live(running), name=running.part.name)
             self._tasks[running.part.name] = task
 
-    async def wait_until_ready(self, names: Iterable[str] | None = None, *, timeout_s: float) -> None:
-        """Until every part (of these names) has been ready once.
+    async def wait_until_ready(self, names: Iterable[str] | None = None, *, timeout_s: float) -> list[RunningPart]:
+        """Until every part (of these names) has been ready once, but for those that others go on without.
+
+        The conditions that it was patient with, and that are missing all the same.
 
         Raises:
             PartMustStartError: one of them cannot, or not in time; the message says why.
 
         """
         wanted = [self.parts[name] for name in (self.parts if names is None else names)]
-        deadline = time.monotonic() + timeout_s
-        while late := [running for running in wanted if not running.became_ready.is_set()]:
-            for running in late:
-                if running.failure is not None:
-                    raise PartMustStartError(str(running.failure)) from running.failure
-            if time.monotonic() > deadline:
-                raise PartMustStartError(f"not ready in {timeout_s:.0f} s: {_what_is_missing(late)}")
-            await asyncio.sleep(POLL_S)
+        if late := await _wait_for_all(wanted, lambda part, _: _is_needed(part), for_s=timeout_s):
+            raise PartMustStartError(f"not ready in {timeout_s:.0f} s: {_what_is_missing(late)}")
+        await _wait_for_all(wanted, lambda part, waited_s: waited_s < _patience_s(part))
+        return [one for one in wanted if _patience_s(one.part) and not one.became_ready.is_set()]
 
     async def stop(self) -> None:
         """Services by rank, then databases, so that everybody can finish with what it uses."""
@@ -100,16 +118,37 @@ class Supervisor:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._stop_in_order(list(self.parts.values()))
 
-    async def remove(self, names: Iterable[str]) -> None:
-        """Stop these for good, services by rank and then databases; nobody else may need them."""
-        leaving = [self.parts[name] for name in names]
-        tasks = [self._tasks[running.part.name] for running in leaving]
-        for task in tasks:
+    async def remove(self, names: Collection[str]) -> None:
+        """Stop these for good, services by rank and then databases; nobody else may need them. Who has left, has."""
+        async with contextlib.AsyncExitStack() as held:
+            for name in sorted(set(names)):
+                await held.enter_async_context(self._changing[name])
+            leaving = [self.parts[name] for name in sorted(set(names)) if name in self.parts]
+            tasks = [self._tasks[running.part.name] for running in leaving]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._stop_in_order(leaving)
+            for running in leaving:
+                del self.parts[running.part.name], self._tasks[running.part.name]
+
+    async def replace(self, part: Part) -> None:
+        """Stop the part of this name and start this one in its place; returns when it is being started.
+
+        It stays known all the while, with the process of before until there is another one. One that has left, or is
+        just leaving, is not brought back.
+        """
+        async with self._changing[part.name]:
+            if part.name not in self.parts:
+                return
+            running = self.parts[part.name]
+            task = self._tasks[part.name]
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._stop_in_order(leaving)
-        for running in leaving:
-            del self.parts[running.part.name], self._tasks[running.part.name]
+            await asyncio.gather(task, return_exceptions=True)
+            await self._stop_in_order([running])
+            running.part, running.failure, running.missing = part, None, ""
+            running.became_ready = asyncio.Event()
+            self._tasks[part.name] = asyncio.create_task(self._live(running), name=part.name)
 
     def stop_now(self) -> None:
         """The second Ctrl-C: nobody finishes; PostgreSQL recovers at its next start."""
@@ -136,7 +175,7 @@ class Supervisor:
                 case _ as never:
                     assert_never(never)
         except Exception as error:  # noqa: BLE001 - the boundary of a process: whatever it is, this part cannot start
-            running.failure = error
+            running.failure, running.missing = error, str(error).partition("\n")[0]
             self._change(running, "failed")
 
     async def _keep_running(self, running: RunningPart, part: Database | Service) -> None:
@@ -144,23 +183,26 @@ class Supervisor:
         attempts = 0
         while True:
             was_ready = await self._run_or_note(running, part)
-            attempts = 0 if was_ready else attempts + 1
+            is_spare = _is_spare(part)
+            attempts = 0 if was_ready or is_spare else attempts + 1
             if attempts >= START_ATTEMPTS_MAX and not running.became_ready.is_set():
                 raise PartMustStartError(f"{part.name} does not start\n{_log_tail(_log_of(part))}")
             running.restarts += 1
+            running.missing = "" if was_ready else _log_tail(_log_of(part), lines=1)
             self._change(running, "restarting")
             if was_ready:
                 pause_s = RESTART_PAUSE_FIRST_S
             else:
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RESTART_PAUSE_MAX_S)
+                pause_s = min(pause_s * 2, SPARE_PAUSE_MAX_S if is_spare else RESTART_PAUSE_MAX_S)
 
     async def _run_or_note(self, running: RunningPart, part: Database | Service) -> bool:
-        """One life; once the part has been ready, trouble with starting it again (a full disk) is tried again."""
+        """One life. Trouble with a start (a full disk) is tried again after a good one, and with a spare always."""
         try:
             return await self._run_until_end(running, part)
         except (OSError, PostgresMustStartError) as error:
-            if not running.became_ready.is_set():
+            may_come = _is_spare(part) and not isinstance(error, DataMustFitError)
+            if not running.became_ready.is_set() and not may_come:
                 raise
             _note(_log_of(part), f"{part.name} cannot be started: {error}")
             return False
@@ -168,7 +210,7 @@ class Supervisor:
     async def _run_until_end(self, running: RunningPart, part: Database | Service) -> bool:
         """One life of the process; whether it was ready in it."""
         if isinstance(part, Database):
-            await asyncio.to_thread(part.cluster.prepare)
+            part = await _prepared(part)
         child = self._spawn(running, part)
         ended = asyncio.create_task(child.wait())
         watching = asyncio.create_task(self._become_ready(running, part))
@@ -202,7 +244,6 @@ class Supervisor:
         while (missing := await condition.why_not()) is not None:
             running.missing = missing
             await asyncio.sleep(POLL_S)
-        running.missing = ""
         self._change(running, "ready")
 
     def _spawn(self, running: RunningPart, part: Database | Service | Task) -> Child:
@@ -235,8 +276,45 @@ class Supervisor:
     def _change(self, running: RunningPart, state: State) -> None:
         running.state = state
         if state == "ready":
+            running.missing = ""
             running.became_ready.set()
         self._observe(running)
+
+
+async def _wait_for_all(
+    parts: list[RunningPart], is_waited_for: Callable[[Part, float], bool], *, for_s: float = math.inf
+) -> list[RunningPart]:
+    """Those that are still waited for when time is up. Raises PartMustStartError: any one has been given up."""
+    began_s = time.monotonic()
+    while True:
+        waited_s = time.monotonic() - began_s
+        late = [one for one in parts if not one.became_ready.is_set()]
+        for one in late:
+            if one.failure is not None:
+                raise PartMustStartError(str(one.failure)) from one.failure
+        missing = [one for one in late if is_waited_for(one.part, waited_s)]
+        if not missing or waited_s > for_s:
+            return missing
+        await asyncio.sleep(POLL_S)
+
+
+def _is_needed(part: Part) -> bool:
+    return not _is_spare(part) and not _patience_s(part)
+
+
+def _is_spare(part: Part) -> bool:
+    return isinstance(part, Database) and part.is_spare is not None and part.is_spare()
+
+
+def _patience_s(part: Part) -> float:
+    return (part.patience_s or 0.0) if isinstance(part, Condition) else 0.0
+
+
+async def _prepared(part: Database) -> Database:
+    """As what it is to run this time, and ready to."""
+    chosen = part if part.choose is None else replace(part, cluster=await part.choose())
+    await asyncio.to_thread(chosen.cluster.prepare)
+    return chosen
 
 
 async def _is_ready(part: Database | Service) -> bool:
@@ -269,18 +347,20 @@ def _has_failed(watching: asyncio.Task[None]) -> bool:
 
 def _note(log: Path, text: str) -> None:
     with contextlib.suppress(OSError), log.open("a") as file:  # a full disk is no reason to stop watching
-        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} supervisor: {text}\n")
+        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} supervisor: {text.rstrip()}\n")
 
 
 def _what_is_missing(late: list[RunningPart]) -> str:
     """What is being waited for, and what the first late service logged last."""
     working = [running for running in late if running.state != "waiting"]
-    said = ", ".join(running.missing or running.part.name for running in working)
+    said = ", ".join(
+        running.missing if isinstance(running.part, Condition) else running.part.name for running in working
+    )
     tails = [_log_tail(running.part.log) for running in working if isinstance(running.part, Service)]
     return "\n".join([said, *tails[:1]])
 
 
-def _log_tail(log: Path) -> str:
+def _log_tail(log: Path, *, lines: int = LOG_TAIL_LINES) -> str:
     if not log.exists():
         return "(nothing was logged)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

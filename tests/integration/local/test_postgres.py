@@ -282,3 +282,44 @@ def test_a_role_cannot_do_what_its_database_does_not_grant(cluster: Cluster) -> 
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute("CREATE TABLE public.mine (id int)")
+
+
+LIMIT_S = 0.5
+
+
+def hurried(cluster: Cluster) -> Cluster:
+    return Cluster(cluster.folder, settings=THROWAWAY, limit_s=LIMIT_S)
+
+
+def test_what_takes_too_long_is_given_up_by_the_database_too(cluster: Cluster) -> None:
+    cluster.start()
+    with pytest.raises(TimeoutError, match="longer than"), hurried(cluster).superuser() as connection:
+        connection.execute("SELECT pg_sleep(%s)", [DEADLINE_S])
+    with cluster.superuser() as connection:
+        assert connection.execute("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchall() == []
+
+
+def test_a_database_that_stops_in_the_middle_of_an_answer_is_not_waited_for(cluster: Cluster) -> None:
+    cluster.start()
+    with pytest.raises(TimeoutError, match="longer than"):
+        ask_who_stands_still(hurried(cluster))
+
+
+def ask_who_stands_still(cluster: Cluster) -> None:
+    with cluster.superuser() as connection:
+        os.kill(connection.info.backend_pid, signal.SIGSTOP)
+        connection.execute("SELECT 1")
+
+
+def test_a_limit_of_its_own_is_longer(cluster: Cluster) -> None:
+    cluster.start()
+    with hurried(cluster).superuser(limit_s=DEADLINE_S) as connection:
+        assert connection.execute("SELECT 1 FROM pg_sleep(%s)", [LIMIT_S * 2]).fetchone() == (1,)
+
+
+def test_other_mistakes_are_told_as_they_are(cluster: Cluster) -> None:
+    cluster.start()
+    with pytest.raises(psycopg.errors.UndefinedTable), hurried(cluster).superuser() as connection:
+        connection.execute("SELECT FROM nothing")
+    with pytest.raises(psycopg.errors.AdminShutdown), hurried(cluster).superuser() as connection:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,26 @@ def test_mutant_a_primary_that_does_not_wait_loses_what_it_acknowledged(primary:
     assert lost_by(primary, standby)
 
 
+def test_a_standby_is_counted_on_only_when_it_has_what_was_acknowledged_before(
+    primary: Cluster, standby: Standby
+) -> None:
+    """It streams, and commits wait for it; but what was committed just before did not."""
+    wait_until(lambda: standby.replication().is_streaming, "the standby streams")
+    with standby.superuser() as connection:
+        ((receiver,),) = connection.execute("SELECT pid FROM pg_stat_wal_receiver").fetchall()
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        with primary.superuser() as connection:
+            connection.execute("INSERT INTO numbers VALUES (1)")
+        with pytest.raises(StandbyMustFollowError, match="was not up to date"):
+            standby.demand(timeout_s=A_MOMENT_S)
+        assert standby.replication().is_synchronous
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+    standby.demand()
+    wait_until(lambda: 1 in numbers_of(standby), "it is there")
+
+
 def test_without_its_standby_nothing_is_acknowledged_and_with_it_everything_goes_on(
     primary: Cluster, standby: Standby
 ) -> None:
@@ -237,6 +258,22 @@ def test_a_standby_that_never_streamed_changes_nothing(
         absent.demand()
     with primary.superuser() as connection:
         connection.execute("INSERT INTO numbers VALUES (1)")
+
+
+def test_two_may_reserve_the_log_at_once(primary: Cluster, tmp_path: Path) -> None:
+    """Who makes the copy, and the watch over the pair."""
+    standby = Standby(primary, tmp_path / "standby")
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            together = threading.Barrier(4)
+
+            def reserve(all_: threading.Barrier = together) -> None:
+                all_.wait()
+                standby.reserve_log()
+
+            for reserving in [threads.submit(reserve) for _ in range(4)]:
+                reserving.result()
+            standby.forgo()
 
 
 def test_a_copy_that_fails_is_told_and_leaves_no_half_standby(primary: Cluster, tmp_path: Path) -> None:

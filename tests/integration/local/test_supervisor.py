@@ -1,19 +1,21 @@
 """The supervisor with real processes: order, readiness, what is started again, and that nothing outlives it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 import textwrap
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from cellwallet.local.parts import Condition, Database, Part, Service, Task
-from cellwallet.local.postgres import THROWAWAY, Cluster
+from cellwallet.local.postgres import THROWAWAY, Cluster, DataMustFitError
 from cellwallet.local.probe import get
 from cellwallet.local.processes import identity_of
 from cellwallet.local.supervisor import START_ATTEMPTS_MAX, PartMustStartError, RunningPart, Supervisor
@@ -35,6 +37,8 @@ SERVER = textwrap.dedent(
     http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
     """
 )
+
+SLOW_END = "import signal, time; signal.signal(15, lambda *_: (time.sleep(0.5), exit()))\nimport http"
 
 
 async def wait_until(is_so: Callable[[], bool], what: str) -> None:
@@ -72,6 +76,16 @@ class World:
             ready_url=f"http://127.0.0.1:{port}/readyz",
             needs=needs,
             stop_rank=stop_rank,
+        )
+
+    def slow_to_end(self, name: str) -> Service:
+        port = free_port()
+        return Service(
+            name=name,
+            command=(sys.executable, "-c", SERVER.replace("import http", SLOW_END, 1), str(port)),
+            environment={},
+            log=self.folder / f"{name}.log",
+            ready_url=f"http://127.0.0.1:{port}/readyz",
         )
 
     def broken_server(self, name: str, program: str) -> Service:
@@ -197,6 +211,66 @@ async def test_what_hangs_is_named_when_time_is_up(world: World) -> None:
         await world.supervisor.wait_until_ready(timeout_s=1)
 
 
+async def test_a_start_is_patient_with_what_it_can_go_on_without(world: World) -> None:
+    is_there = asyncio.Event()
+
+    async def stars() -> str | None:
+        return None if is_there.is_set() else "the stars must align"
+
+    asyncio.get_running_loop().call_later(0.3, is_there.set)
+    world.supervisor.add([world.server("one"), Condition(name="stars", why_not=stars, patience_s=DEADLINE_S)])
+    assert await world.supervisor.wait_until_ready(timeout_s=DEADLINE_S) == []
+    assert is_there.is_set()
+
+
+async def test_a_start_tells_what_it_goes_on_without(world: World) -> None:
+    async def never() -> str:
+        return "the stars must align"
+
+    def spare() -> bool:
+        return True
+
+    waiting = Database(
+        name="spare",
+        cluster=Cluster(world.folder / "spare"),
+        provision=Cluster.is_ready,
+        choose=asyncio.Event().wait,  # type: ignore[arg-type] - nothing may ever run there
+        is_spare=spare,
+    )
+    world.supervisor.add([world.server("one"), Condition(name="stars", why_not=never, patience_s=0.3), waiting])
+    (missing,) = await world.supervisor.wait_until_ready(timeout_s=DEADLINE_S)
+    assert (missing.part.name, missing.missing) == ("stars", "the stars must align")
+
+
+async def test_a_spare_that_cannot_start_is_tried_again_and_ends_nothing(world: World) -> None:
+    """Its folder is a file at first."""
+    folder = world.folder / "spare"
+    folder.write_text("")
+    spare = Database(
+        name="spare",
+        cluster=Cluster(folder, log=world.folder / "spare.log", settings=THROWAWAY),
+        provision=Cluster.is_ready,
+        is_spare=lambda: True,
+    )
+    await world.start(world.server("one"), spare)
+    running = world.supervisor.parts["spare"]
+    await wait_until(lambda: running.restarts > 1, "it is tried again")
+    assert str(folder) in running.missing
+    folder.unlink()
+    await wait_until(running.became_ready.is_set, "it is ready")
+    assert running.missing == ""
+
+
+async def test_a_spare_whose_data_are_those_of_another_role_ends_the_start(world: World) -> None:
+    async def refuse() -> Cluster:
+        raise DataMustFitError("a person must look")
+
+    cluster = Cluster(world.folder / "spare")
+    spare = Database(name="spare", cluster=cluster, provision=Cluster.is_ready, choose=refuse, is_spare=lambda: True)
+    with pytest.raises(PartMustStartError, match="a person must look"):
+        await world.start(world.server("one"), spare)
+
+
 async def test_parts_stop_by_rank_and_databases_last(world: World) -> None:
     cluster = Cluster(world.folder / "cluster", settings=THROWAWAY)
     database = Database(name="postgres", cluster=cluster, provision=Cluster.is_ready)
@@ -238,6 +312,42 @@ async def test_parts_may_leave_while_others_run(world: World) -> None:
     assert [name for name, state in world.changes if state == "stopped"] == ["leaves-first", "leaves"]
     assert list(world.supervisor.parts) == ["stays"]
     assert world.pid("stays") == before, "nobody brings back what left, and nobody else is touched"
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 0.02, 0.1, 0.3])
+async def test_a_part_that_leaves_while_it_is_replaced_is_gone(world: World, ahead_s: float) -> None:
+    """As when a cell is halted in the middle of a rollout: whoever of the two is first."""
+    served = world.server("server")
+    slow = world.slow_to_end("slow")
+    await world.start(served, slow)
+    replacing = asyncio.create_task(world.supervisor.replace(served))
+    await asyncio.sleep(ahead_s)
+    await world.supervisor.remove(["server", "slow"])
+    await replacing
+    await asyncio.sleep(0.3)  # whoever was begun has answered by then
+    assert world.supervisor.parts == {}
+    assert answer_of(served) is None
+    await world.supervisor.replace(served)
+    await world.supervisor.remove(["server", "slow"])
+    assert world.supervisor.parts == {}, "nobody brings back what has left"
+
+
+async def test_mutant_without_its_turn_a_part_that_left_runs_on_and_nobody_knows_it(world: World) -> None:
+    world.supervisor._changing = defaultdict(contextlib.nullcontext)
+    served = world.server("server")
+    await world.start(served, world.slow_to_end("slow"))
+    running = world.supervisor.parts["server"]
+    replacing = asyncio.create_task(world.supervisor.replace(served))
+    await world.supervisor.remove(["server", "slow"])
+    await replacing
+    try:
+        assert world.supervisor.parts == {}
+        await wait_until(lambda: answer_of(served) is not None, "it answers")
+    finally:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        assert running.child is not None
+        await running.child.stop(signal.SIGKILL, patience_s=DEADLINE_S)
 
 
 async def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:

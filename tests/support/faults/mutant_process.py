@@ -10,8 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.mutants import MUTANTS, SAGA_MUTANTS
+from faults.pair_mutants import PAIR_MUTANTS
 
 if __name__ == "__main__":
     _, mutant, *sys.argv = sys.argv
-    (MUTANTS | SAGA_MUTANTS)[mutant]()
+    (MUTANTS | SAGA_MUTANTS | PAIR_MUTANTS)[mutant]()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

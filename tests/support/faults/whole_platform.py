@@ -7,18 +7,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cellwallet.local.control import PlatformMustRunError, request
 from cellwallet.local.folder import DataFolder
+from cellwallet.local.identity import leashed
 from cellwallet.local.ports import FIRST, LAST, is_free
 from cellwallet.local.processes import processes_in
-from cellwallet.local.stack import Stack, read_stack
+from cellwallet.local.programs import our_code
+from cellwallet.local.stack import Stack, read_stack, stack_path
 
 REPOSITORY = Path(__file__).parents[3]
 COMMAND_TIMEOUT_S = 240.0
+POLL_S = 0.05
+MUTANT_PROCESS = Path(__file__).with_name("mutant_process.py")
 
 
 class WholePlatform:
@@ -74,9 +79,46 @@ class WholePlatform:
         """The names of everything that runs."""
         return tuple(self._processes())
 
-    def up(self, *, cells: int | None = None) -> None:
+    def up(self, *, cells: int | None = None, options: Sequence[str] = ()) -> None:
         count = () if cells is None else ("--cells", str(cells))
-        self.run("up", "--detach", "--port", str(self._port), "--shared-buffers-mb", "64", *count)
+        self.run("up", "--detach", "--port", str(self._port), "--shared-buffers-mb", "64", *count, *options)
+
+    def up_as(self, mutant: str, *options: str) -> "subprocess.Popen[bytes]":
+        """With a supervisor that lacks something; ready when it returns."""
+        wanted = ("--port", str(self._port), "--shared-buffers-mb", "64", *options)
+        command = [sys.executable, "-P", str(MUTANT_PROCESS), mutant, "cellwallet", "up"]
+        self.folder.logs.mkdir(parents=True, exist_ok=True)
+        with self.folder.log("supervisor").open("ab") as log:
+            process = subprocess.Popen(
+                leashed([*command, "--data", str(self.folder.path), *wanted], parent_signal=signal.SIGTERM),
+                cwd=REPOSITORY,
+                env={**os.environ, **our_code()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        ends_s = time.monotonic() + COMMAND_TIMEOUT_S
+        while not stack_path(self.folder.path).exists():
+            assert process.poll() is None, self.folder.log("supervisor").read_text()
+            assert time.monotonic() < ends_s, "the mutant is not ready in time"
+            time.sleep(POLL_S)
+        return process
+
+    def standby(self, cell: str) -> dict[str, Any]:
+        """How the two databases of a cell are, by the platform's own account."""
+        told = request(self.folder.control_socket, "status")["standbys"]
+        return next(one for one in told if one["cell"] == cell)
+
+    def database_of(self, cell: str, *, role: str) -> str:
+        """The part that is the cell's primary, or its standby, at present."""
+        is_first = (self.standby(cell)["primary"] == "first") == (role == "primary")
+        return f"{cell}-postgres" if is_first else f"{cell}-second-postgres"
+
+    async def is_protected(self, cell: str, *, promotions: int) -> bool:
+        """After so many changes of roles, what the cell acknowledges is in two places."""
+        told = await asyncio.to_thread(self.standby, cell)
+        return bool(told["is_protected"]) and told["promotions"] == promotions
 
     def audit(self) -> dict[str, Any]:
         """The full audit of every cell and of the fleet."""
@@ -86,7 +128,7 @@ class WholePlatform:
 
     def run(self, verb: str, *arguments: str, may_fail: bool = False) -> "subprocess.CompletedProcess[str]":
         answer = subprocess.run(
-            [sys.executable, "-m", "cellwallet", verb, "--data", str(self.folder.path), *arguments],
+            [sys.executable, "-m", "cellwallet", verb, *arguments, "--data", str(self.folder.path)],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
@@ -128,10 +170,10 @@ class WholePlatform:
 
 
 @contextlib.contextmanager
-def whole_platform(data: Path, *, cells: int | None = None) -> Iterator[WholePlatform]:
+def whole_platform(data: Path, *, cells: int | None = None, options: Sequence[str] = ()) -> Iterator[WholePlatform]:
     platform = WholePlatform(data)
     try:
-        platform.up(cells=cells)
+        platform.up(cells=cells, options=options)
         yield platform
     finally:
         platform.end()

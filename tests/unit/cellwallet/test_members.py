@@ -46,3 +46,19 @@ def test_a_retired_cell_stays_away_and_its_number_is_not_used_again(tmp_path: Pa
         assert [one.id for one in found.cells] == then
         assert (found.retired, found.first_cells) == (("cell-2",), 3)
     assert members(path).numbered == 4
+
+
+def test_standbys_are_kept_until_somebody_wants_none(tmp_path: Path) -> None:
+    path = tmp_path / "cells.json"
+
+    def have_standbys(wanted: bool | None = None, *, cells: int | None = None) -> bool:  # noqa: FBT001 - as it is asked
+        made = ensure_members(path, cells=cells, default_cells=2, api_processes=1, standbys=wanted)
+        return made.have_standbys
+
+    assert not have_standbys()
+    assert have_standbys(True)  # noqa: FBT003
+    assert have_standbys(cells=3)
+    record_retired(path, "cell-1")
+    assert have_standbys()
+    assert not have_standbys(False)  # noqa: FBT003
+    assert not have_standbys()

@@ -67,3 +67,32 @@ def test_machines_are_told_limit_and_rate() -> None:
 )
 def test_a_rate_is_known_only_when_every_process_told_twice(before: Any, after: Any, rate: float | None) -> None:
     assert _rate(before, after, 2.0) == rate
+
+
+def standby(**told: Any) -> dict[str, Any]:
+    return {
+        "cell": "cell-1",
+        "primary": "first",
+        "primary_zone": "b",
+        "standby_zone": "c",
+        "phase": "synchronous",
+        "is_protected": True,
+        "is_streaming": True,
+        "lag_bytes": 0,
+        "lag_s": 0.004,
+        "promotions": 2,
+        "pause_s": None,
+        "why": "",
+        "trouble": "",
+        **told,
+    }
+
+
+def test_what_is_not_protected_is_told_with_its_reason() -> None:
+    unprotected = standby(phase="alone", is_protected=False, is_streaming=False, why="a standby is made [anew]")
+    table = status._standbys_table([standby(), unprotected])
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[1] == ["first, zone b", "first, zone b"]
+    assert cells[3] == ["yes", "[bold red]NO[/]"]
+    assert cells[4] == ["0 bytes, 4 ms", ""]
+    assert cells[6] == ["", r"a standby is made \[anew]"]

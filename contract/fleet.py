@@ -4,7 +4,7 @@ A cell's API process registers again and again (`POST /v1/cells`, with its join 
 The control plane speaks to a cell through the admin API of any of its processes.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,6 +90,16 @@ class CellAnswer(_Body):
     public_key: PublicKey | None = None
     is_filling: bool = False
     """It has been activated and its share of units has not come yet."""
+
+
+class AuditVerdict(BaseModel):
+    """What matters of the answer of `POST /admin/audit` to whoever only asks whether the books are whole."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    cell: CellName
+    clean: bool
+    findings: tuple[dict[str, Any], ...] = ()
 
 
 class Location(_Body):

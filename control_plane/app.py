@@ -18,7 +18,9 @@ from control_plane.api.cell_orders import cell_order_routes
 from control_plane.api.cells import cell_routes
 from control_plane.api.directory import directory_routes
 from control_plane.api.envelope import Envelope
+from control_plane.api.evacuations import evacuation_routes
 from control_plane.api.health import health_routes
+from control_plane.api.installations import installation_routes
 from control_plane.api.limits import limit_routes
 from control_plane.api.moves import move_routes
 from control_plane.api.parts import Parts
@@ -29,6 +31,7 @@ from control_plane.api.rebalances import rebalance_routes
 from control_plane.api.rebuilding import rebuild_routes
 from control_plane.api.resending import resending_routes
 from control_plane.api.reviving import revival_routes
+from control_plane.api.rollouts import rollout_routes
 from control_plane.api.vendors import vendor_routes
 from control_plane.api.webhooks import webhook_routes
 from control_plane.cell_admin import CellAdmin, admin_client
@@ -39,6 +42,8 @@ from control_plane.mover.asking import MoveCells
 from control_plane.mover.desk import MoveDesk
 from control_plane.rebalancer import Rebalancer
 from control_plane.reconcile import Reconciler
+from control_plane.releaser.building import build_releasing
+from control_plane.releaser.worker import ReleaseWorker, Releasing
 from control_plane.settings import Settings
 from control_plane.store.database import open_database
 from control_plane.store.migrate import newest_revision
@@ -60,21 +65,24 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
     """
     client = admin_client()
     parts = _parts(settings, policy or Policy(first_cells=settings.first_cells), client)
+    releasing = build_releasing(settings, database=parts.database, cells=parts.cells)
     tracing = open_tracing(settings.otlp_endpoint)
     app = FastAPI(
         title="Cellwallet platform API",
         version=API_VERSION,
         description="Directory, cells and vendors: what operators, routers and cells ask the control plane.",
-        lifespan=_lifespan(parts, tracing),
+        lifespan=_lifespan(parts, releasing, tracing),
         redirect_slashes=False,
     )
     app.state.parts = parts
+    app.state.substrate = releasing.substrate
     app.state.move_desk = MoveDesk(parts.database, MoveCells(client, parts.tokens))
     bearer = Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))
     for routes in (
         directory_routes,
         cell_routes,
         cell_order_routes,
+        installation_routes,
         rebalance_routes,
         rebuild_routes,
         quarantine_routes,
@@ -85,6 +93,8 @@ def build(settings: Settings, *, policy: Policy | None = None) -> FastAPI:
         vendor_routes,
         limit_routes,
         move_routes,
+        rollout_routes,
+        evacuation_routes,
         plan_routes,
         webhook_routes,
     ):
@@ -127,18 +137,22 @@ def _parts(settings: Settings, policy: Policy, client: httpx.AsyncClient) -> Par
     )
 
 
-def _lifespan(parts: Parts, tracing: Tracing) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    parts: Parts, releasing: Releasing, tracing: Tracing
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(parts.watch.run(), name="watch"),
             asyncio.create_task(parts.reconciler.run(), name="reconcile"),
+            asyncio.create_task(ReleaseWorker(releasing).run(), name="releases"),
         ]
         try:
             yield
         finally:
             parts.watch.stop()
             await _end(tasks)
+            await releasing.close()
             await parts.cells.close()
             await parts.database.close()
             await asyncio.to_thread(tracing.close)  # it may have to wait for the collector

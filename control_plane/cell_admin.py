@@ -11,10 +11,19 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from contract.fleet import CellUnits, FirstUnits
+from contract.fleet import AuditVerdict, CellUnits, FirstUnits
 from contract.ids import CellId
 from contract.load import CellLoad, IsolatedWallets, Remains
-from contract.quarantine import Adjudication, Evidence, Opened, OpenOrder, QuarantineNow, Revived, ReviveOrder
+from contract.quarantine import (
+    Adjudication,
+    Evidence,
+    Opened,
+    OpenOrder,
+    PromotionRecorded,
+    QuarantineNow,
+    Revived,
+    ReviveOrder,
+)
 from contract.resending import ResendOrder, Resent
 from contract.values import value
 from control_plane.fleet.model import Cell, Instance, Unreachable
@@ -43,11 +52,28 @@ ADJUDICATION_TIMEOUT_S = 30.0
 """Every unit of a cell is judged in one transaction."""
 RESENDING_TIMEOUT_S = 180.0
 """A page of transfers, each of which may wait for a cell that does not answer."""
+VOUCHING_TIMEOUT_S = 8.0
+"""The first process waits a few seconds for the objections of the others."""
+VOUCHING_CELL_TIMEOUT_S = 20.0
 OPENING_TIMEOUT_S = 1_800.0
 """A cell audits itself in full before it opens: some hundred thousand entries a second."""
 
+AUDIT_TIMEOUT_S = 300.0
+"""Ends and sums of all wallets are compared."""
+
 Told = TypeVar(
-    "Told", CellUnits, CellLoad, IsolatedWallets, Remains, QuarantineNow, Adjudication, Opened, Revived, Resent
+    "Told",
+    CellUnits,
+    CellLoad,
+    IsolatedWallets,
+    Remains,
+    QuarantineNow,
+    Adjudication,
+    Opened,
+    PromotionRecorded,
+    Revived,
+    Resent,
+    AuditVerdict,
 )
 """What a cell tells of itself; each names the cell."""
 
@@ -109,6 +135,29 @@ class CellAdmin:
         path = "/admin/quarantine/open"
         return await self._ask(cell, "POST", path, Opened, body=body, patience_s=OPENING_TIMEOUT_S)
 
+    async def record_promotion(self, cell: Cell) -> PromotionRecorded | RefusedByCell | Unreachable:
+        """Each process has its own memory: one after the other until one can vouch. The same again changes nothing.
+
+        It is refused when each of them was asked and said no: whoever has not answered may be the one who remembers.
+        """
+        path = "/admin/quarantine/promotion"
+        answers: list[RefusedByCell | Unreachable] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(VOUCHING_CELL_TIMEOUT_S):
+                for one in _last_seen_first(cell):
+                    answer = await self._ask_one(
+                        one, cell.id, "POST", path, PromotionRecorded, None, VOUCHING_TIMEOUT_S
+                    )
+                    if isinstance(answer, PromotionRecorded):
+                        return answer
+                    answers.append(answer)
+        return _nobody_vouched(answers, asked=len(cell.instances))
+
+    async def audit(self, cell: Cell) -> AuditVerdict | RefusedByCell | Unreachable:
+        """Sums and ends of all logs, and the trial balance; not every entry again."""
+        body = {"full": False}
+        return await self._ask(cell, "POST", "/admin/audit", AuditVerdict, body=body, patience_s=AUDIT_TIMEOUT_S)
+
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -163,6 +212,16 @@ def admin_client() -> httpx.AsyncClient:
 
 def _last_seen_first(cell: Cell) -> list[Instance]:
     return sorted(cell.instances, key=lambda instance: instance.seen_at, reverse=True)
+
+
+def _nobody_vouched(answers: Sequence[RefusedByCell | Unreachable], *, asked: int) -> RefusedByCell | Unreachable:
+    refusals = [answer for answer in answers if isinstance(answer, RefusedByCell)]
+    if refusals and len(refusals) == asked:
+        return refusals[-1]
+    if not refusals:
+        return answers[-1] if answers else Unreachable(detail="it has no known instance, or none that answers in time")
+    silent = asked - len(refusals)
+    return Unreachable(detail=f"{silent} of {asked} processes did not answer, and one said: {refusals[-1].detail}")
 
 
 async def _bounded(response: httpx.Response) -> bytes | None:

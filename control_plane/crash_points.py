@@ -1,4 +1,4 @@
-"""Named places where the mover may be told to die or to wait, so that tests can kill it, or others, between two steps.
+"""Named places where a worker may be told to die or to wait, so that tests can kill it, or others, between two steps.
 
 Off unless a file is set, and armed only while that file names a point: reaching the point takes the file away and ends
 the process as kill -9 would. A file that says `POINT always` stays, and so does everybody who gets there. One that says
@@ -30,6 +30,27 @@ POINTS: Final = (
     "move.withdrawn",
 )
 """Each right after what it names has been done, and before it is recorded."""
+ROLLOUT_POINTS: Final = (
+    "rollout.before_image",
+    "rollout.prepared",
+    "rollout.image_put",
+    "rollout.image_put_back",
+    "rollout.noted",
+    "rollout.judged",
+    "rollout.audited",
+    "rollout.advanced",
+)
+"""Of whoever carries rollouts out: the first before, the others right after what they name; `noted` and `advanced`
+after it was recorded."""
+EVACUATION_POINTS: Final = (
+    "evacuation.routers_acknowledged",
+    "evacuation.switched",
+    "evacuation.primaries_left",
+    "evacuation.cordoned",
+    "evacuation.end_ordered",
+    "evacuation.traffic_returned",
+)
+"""Each right after what it names has been seen or done, and before it is recorded."""
 ALWAYS: Final = "always"
 HOLD: Final = "hold"
 HELD_MAX_S: Final = 30.0

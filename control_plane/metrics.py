@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from control_plane.fleet.reasons import Waiting, WaitReason
 from control_plane.moves.states import MOVE_STATES
+from control_plane.rollouts.states import ROLLOUT_STATES
 from control_plane.store.fleet import Figures
 from control_plane.store.tables import CELL_STATES
 
@@ -55,6 +56,12 @@ class Metrics:
             ["state"],
             registry=registry,
         )
+        self.rollouts = Gauge(
+            "control_plane_rollouts",
+            "The open rollout, and those that ended within a day, by state",
+            ["state"],
+            registry=registry,
+        )
         self.cells = Gauge("control_plane_cells", "Cells by state", ["state"], registry=registry)
         self.waiting = Gauge(
             "control_plane_waiting", "Inactions of the last plan by reason", ["reason"], registry=registry
@@ -96,6 +103,8 @@ class Metrics:
                 gauge.labels(name).set(number)
         for move_state in MOVE_STATES:
             self.moves.labels(state=move_state).set(figures.moves_by_state.get(move_state, 0))
+        for rollout_state in ROLLOUT_STATES:
+            self.rollouts.labels(state=rollout_state).set(figures.rollouts_by_state.get(rollout_state, 0))
         for state in CELL_STATES:
             self.cells.labels(state=state).set(figures.cells_by_state.get(state, 0))
 

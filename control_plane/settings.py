@@ -5,9 +5,9 @@ A variable with the prefix that is no field here is refused: a misspelt one must
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contract.scopes import AUDIENCE
@@ -69,7 +69,23 @@ class Settings(BaseSettings):
     moves_need_standbys: bool = False
     """Whether only cells whose commits wait for a standby may give or take units. Off: one machine has none."""
     crash_file: Path | None = None
-    """File that tells the mover where to kill itself, or to wait. For tests alone; unset = nobody looks."""
+    """File that tells the process where to kill itself, or to wait. For tests alone; unset = nobody looks."""
+
+    # How releases reach the cells: `serve` only
+    releases_by: Literal["nobody", "local", "kubernetes"] = "nobody"
+    """What carries the processes of cells. By default it is not known, and no rollout is possible."""
+    local_socket: Path | None = None
+    """Unix socket of the `cellwallet up` that runs the cells; needed where they are carried by `local`."""
+    kubernetes_config: Path | None = None
+    """Kubeconfig of the cluster that runs the cells; unset = that of the service account of the pod."""
+    cell_namespace: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9-]*(\{cell\})?[a-z0-9-]*$")] = (
+        "{cell}"
+    )
+    """Namespace of a cell on Kubernetes; `{cell}` stands for its id. One each, as the charts have it."""
+    prometheus_url: str = ""
+    """Prometheus that rollouts are judged by. Empty = the control plane looks at the metrics of cells itself."""
+    release_lease_s: Annotated[float, Field(ge=1, le=300)] = 30.0
+    """Seconds after which another process goes on with what one that died has begun; thrice what one call may take."""
 
     # Where vendors may have their events sent
     webhooks_may_be_local: bool = False
@@ -80,6 +96,12 @@ class Settings(BaseSettings):
     """Least level that is logged; `info` includes one line per request."""
     otlp_endpoint: str = ""
     """OTLP/HTTP endpoint of traces, such as `http://collector:4318`. Empty = no tracing and no cost."""
+
+    @model_validator(mode="after")
+    def _must_find_what_carries_cells(self) -> Self:
+        if self.releases_by == "local" and self.local_socket is None:
+            raise ValueError("CONTROL_PLANE_LOCAL_SOCKET must be set where CONTROL_PLANE_RELEASES_BY is local")
+        return self
 
     @property
     def migration_url(self) -> str:

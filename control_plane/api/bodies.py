@@ -33,7 +33,7 @@ WAIT_MAX_S = 55.0
 """Longest long poll; below the idle time-outs of usual proxies (60 s)."""
 RATE_MAX_PER_S = 1_000_000_000.0
 ROUTER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
-SUBJECT_PATTERN = r"^(vendor|cell|wallet):[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+SUBJECT_PATTERN = r"^(vendor|cell|wallet|move|rollout|evacuation):[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"

@@ -1,7 +1,6 @@
 """`/v1/moves`, and the isolation of wallets: orders are recorded and answered at once, the mover carries them out."""
 
 import uuid
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -26,6 +25,7 @@ from control_plane.api.move_bodies import (
 )
 from control_plane.api.move_reasons import MoveProblem
 from control_plane.api.parts import parts_of
+from control_plane.api.places import CURSOR_PATTERN, cursor_of, place_of
 from control_plane.api.problems import Refusal, problem
 from control_plane.mover.desk import Caller, MoveDesk, Outcome
 from control_plane.moves.isolating import Isolation
@@ -41,11 +41,10 @@ move_routes = APIRouter(route_class=ScopedRoute, tags=["moves"])
 STEPS_SHOWN = 20
 CANCEL_ATTEMPTS_MAX = 20
 """A move that goes on while it is being cancelled is looked at again."""
-_CURSOR_PATTERN = r"^\d{1,20}~[0-9a-f-]{36}$"
 
 IsOpen = Annotated[bool | None, Query(alias="open", description="Only moves that have (not) ended.")]
 PageLimit = Annotated[int, Query(ge=1, le=500)]
-Cursor = Annotated[str | None, Query(pattern=_CURSOR_PATTERN, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the page before.")]
 NumberCursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")]
 UnitState = Annotated[UnitResult | None, Query(description="Only units of which this became.")]
 
@@ -57,12 +56,12 @@ async def list_moves(
 ) -> MovesAnswer:
     """Newest first."""
     async with parts_of(request).database.transaction() as connection:
-        page = await latest_moves(connection, below=_place(cursor), limit=limit + 1, are_open=is_open)
+        page = await latest_moves(connection, below=place_of(cursor), limit=limit + 1, are_open=is_open)
         shown = page[:limit]
         counts = await counts_of(connection, [move.id for move in shown])
     return MovesAnswer(
         moves=[answer_of(move, counts[move.id]) for move in shown],
-        next_cursor=_cursor(shown[-1]) if len(page) > limit else None,
+        next_cursor=cursor_of(shown[-1].ordered_at, shown[-1].id) if len(page) > limit else None,
     )
 
 
@@ -236,15 +235,3 @@ def _cancel_refusal(move: MoveRecord) -> Refusal | None:
 
 def _move_must_exist(move_id: str) -> Refusal:
     return Refusal(reason=MoveProblem.MOVE_MUST_EXIST, detail=f"no move {move_id} was ever ordered")
-
-
-def _cursor(move: MoveRecord) -> str:
-    return f"{round(move.ordered_at.timestamp() * 1_000_000)}~{move.id}"
-
-
-def _place(cursor: str | None) -> tuple[datetime, str] | None:
-    if cursor is None:
-        return None
-    instant, _, move_id = cursor.partition("~")
-    seconds, microseconds = divmod(int(instant[:18]), 1_000_000)
-    return datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC).replace(microsecond=microseconds), move_id

@@ -16,6 +16,7 @@ from contract.signing import canonical_json
 from contract.values import value
 from control_plane.api.move_reasons import MOVE_MEANINGS, MoveProblem
 from control_plane.api.reasons import PLATFORM_MEANINGS, PlatformReason
+from control_plane.api.release_reasons import RELEASE_MEANINGS, ReleaseProblem
 from control_plane.store.database import DatabaseMustBeReadyError
 
 RETRY_AFTER_S = 1
@@ -27,7 +28,7 @@ ERRORS_SHOWN_MAX = 20
 class Refusal:
     """A "no" before it is written down; like `contract.problems.Problem`, with the platform's own reasons too."""
 
-    reason: Reason | PlatformReason | MoveProblem
+    reason: Reason | PlatformReason | MoveProblem | ReleaseProblem
     detail: str
     qualifier: str | None = None
     facts: Mapping[str, Any] | None = None
@@ -42,6 +43,8 @@ def problem_response(refusal: Refusal, *, request_id: str, headers: Mapping[str,
         meaning, code = MEANINGS[refusal.reason], refusal.reason.code(refusal.qualifier)
     elif isinstance(refusal.reason, MoveProblem):
         meaning, code = MOVE_MEANINGS[refusal.reason], refusal.reason.value
+    elif isinstance(refusal.reason, ReleaseProblem):
+        meaning, code = RELEASE_MEANINGS[refusal.reason], refusal.reason.value
     else:
         meaning, code = PLATFORM_MEANINGS[refusal.reason], refusal.reason.value
     document = {

@@ -17,6 +17,7 @@ class PlatformReason(StrEnum):
     LIMITS_MUST_FIT_THE_CONFIGURATION = "limits_must_fit_the_configuration"
     CELL_MUST_BE_READY = "cell_must_be_ready"
     ANOTHER_CELL_MUST_BE_ACTIVE = "another_cell_must_be_active"
+    EVACUATION_MUST_HAVE_ENDED = "evacuation_must_have_ended"
     CELL_MUST_BE_EMPTY = "cell_must_be_empty"
     CELL_MUST_OWN_NO_UNIT = "cell_must_own_no_unit"
     TRANSFERS_MUST_BE_SETTLED = "transfers_must_be_settled"
@@ -60,6 +61,9 @@ PLATFORM_MEANINGS: dict[PlatformReason, Meaning] = {
     ),
     PlatformReason.CELL_MUST_BE_READY: Meaning(status=409, retry="never", title="The cell must be ready"),
     PlatformReason.ANOTHER_CELL_MUST_BE_ACTIVE: Meaning(status=409, retry="never", title="Another cell must be active"),
+    PlatformReason.EVACUATION_MUST_HAVE_ENDED: Meaning(
+        status=409, retry="never", title="The evacuation of a zone must have ended"
+    ),
     PlatformReason.CELL_MUST_BE_EMPTY: Meaning(status=409, retry="never", title="The cell must be empty"),
     PlatformReason.CELL_MUST_OWN_NO_UNIT: Meaning(status=409, retry="never", title="The cell must own no unit"),
     PlatformReason.TRANSFERS_MUST_BE_SETTLED: Meaning(

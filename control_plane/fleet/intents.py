@@ -41,6 +41,7 @@ class CellOrderReason(StrEnum):
     CELL_MUST_NOT_BE_RETIRED = "cell_must_not_be_retired"
     DIRECTORY_MUST_BE_PUBLISHED = "directory_must_be_published"
     CELL_MUST_BE_READY = "cell_must_be_ready"
+    EVACUATION_MUST_HAVE_ENDED = "evacuation_must_have_ended"
     ANOTHER_CELL_MUST_BE_ACTIVE = "another_cell_must_be_active"
     CELL_MUST_BE_EMPTY = "cell_must_be_empty"
 
@@ -88,6 +89,9 @@ def ordered_state(order: CellOrder, cell: Cell, fleet: Fleet) -> CellState | Ord
     if cell.state == "registered" or (cell.state == "ready" and units):
         detail = f"cell {cell.id} is {cell.state} and has not passed its preflight, or is just getting its first units"
         return _refused(CellOrderReason.CELL_MUST_BE_READY, detail)
+    if order in {"drain", "retire"} and fleet.evacuated_zones:
+        detail = f"zone {', '.join(sorted(fleet.evacuated_zones))} is evacuated: nothing is taken away meanwhile"
+        return _refused(CellOrderReason.EVACUATION_MUST_HAVE_ENDED, detail)
     if order == "drain" and not _others_active(cell, fleet):
         detail = f"cell {cell.id} is the last active one: its units have nowhere to go; add or activate another cell"
         return _refused(CellOrderReason.ANOTHER_CELL_MUST_BE_ACTIVE, detail)

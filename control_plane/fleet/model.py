@@ -80,6 +80,8 @@ class Fleet:
     """As last published."""
     webhooks: tuple[Webhook, ...] = ()
     """Every vendor's, in order of id."""
+    evacuated_zones: frozenset[str] = frozenset()
+    """Routers send nothing there, as long as a cell has processes elsewhere."""
 
     def runs_of(self, cell: CellId) -> tuple[OwnedRun, ...]:
         return tuple(run for run in self.runs if run.cell == cell)

@@ -83,7 +83,7 @@ def directory_of(fleet: Fleet, now: datetime) -> DirectoryDocument:
         version=next_version(previous_version, now),
         previous_version=previous_version,
         issued_at=instant_text(now),
-        cells={cell.id: _listed(cell) for cell in fleet.cells if cell.state in LISTED_STATES},
+        cells={cell.id: _listed(cell, fleet.evacuated_zones) for cell in fleet.cells if cell.state in LISTED_STATES},
         **_unit_members(fleet.runs, fleet.isolated),
     )
 
@@ -111,9 +111,10 @@ def publication_refusals(
     )
 
 
-def _listed(cell: Cell) -> DirectoryCell:
+def _listed(cell: Cell, evacuated_zones: frozenset[str]) -> DirectoryCell:
     return DirectoryCell(
         api=tuple(instance.api for instance in cell.instances),
+        zone_weights=dict.fromkeys(sorted(evacuated_zones), 0),
         state=cell.state,
     )
 

@@ -1,6 +1,7 @@
 """The directory that shows some units as moving, as no longer moving, or as the target's."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Literal
@@ -23,14 +24,7 @@ def changes_of(move: MoveRecord, shown: Shown, fleet: Fleet) -> tuple[UnitChange
 
 def publication_of(fleet: Fleet, changes: tuple[UnitChange, ...], now: datetime) -> Publication | tuple[Waiting, ...]:
     """Refused where directories refuse; `()` where the last one says all of it."""
-    changed = Fleet(
-        cells=fleet.cells,
-        runs=changed_runs(fleet.runs, changes),
-        isolated=fleet.isolated,
-        vendors=fleet.vendors,
-        directory=fleet.directory,
-        configurations=fleet.configurations,
-    )
+    changed = replace(fleet, runs=changed_runs(fleet.runs, changes))
     following = next_publication(changed, now)
     if not isinstance(following, Publication):
         return following

@@ -10,7 +10,9 @@ from contract.values import value
 from control_plane.fleet.model import Fleet
 from control_plane.store.cells import cells_in_order
 from control_plane.store.documents import last_configurations, last_directory
+from control_plane.store.evacuations import evacuated_zones
 from control_plane.store.limits import wallet_limits
+from control_plane.store.release_tables import rollouts
 from control_plane.store.routers import live_routers
 from control_plane.store.tables import cells, directories, moves, units
 from control_plane.store.units import isolated_units, owned_runs
@@ -42,6 +44,8 @@ class Figures:
     units_by_cell: Mapping[str, int]
     moves_by_state: Mapping[str, int]
     """Open ones, and those that ended within a day."""
+    rollouts_by_state: Mapping[str, int]
+    """Likewise."""
     now: datetime
 
 
@@ -57,6 +61,7 @@ async def load(connection: AsyncConnection) -> Loaded:
             directory=await last_directory(connection),
             configurations=await last_configurations(connection),
             webhooks=await published_webhooks(connection),
+            evacuated_zones=await evacuated_zones(connection),
         ),
         routers=await live_routers(connection),
         now=await _now(connection),
@@ -75,6 +80,11 @@ async def figures(connection: AsyncConnection) -> Figures:
         .where(moves.c.ended_at.is_(None) | (moves.c.ended_at > func.now() - MOVES_SHOWN))
         .group_by(moves.c.state)
     )
+    of_rollouts = (
+        select(rollouts.c.state, func.count().label("rollouts"))
+        .where(rollouts.c.ended_at.is_(None) | (rollouts.c.ended_at > func.now() - MOVES_SHOWN))
+        .group_by(rollouts.c.state)
+    )
     return Figures(
         cells_by_state={row.state: row.cells for row in (await connection.execute(by_state)).all()},
         directory_version=directory.version if directory else None,
@@ -85,6 +95,7 @@ async def figures(connection: AsyncConnection) -> Figures:
         router_ages_s={router: age_s for router, (_, age_s) in behind.items()},
         units_by_cell={row.cell: row.units for row in (await connection.execute(of_cells)).all()},
         moves_by_state={row.state: row.moves for row in (await connection.execute(of_moves)).all()},
+        rollouts_by_state={row.state: row.rollouts for row in (await connection.execute(of_rollouts)).all()},
         now=await _now(connection),
     )
 

@@ -1,10 +1,8 @@
-"""The schema of the control plane's database, in one file to read.
+"""The schema of the control plane's database, in one file to read; rollouts and evacuations are in release_tables.py.
 
 Migrations (store/migrations) must give exactly this; a test compares the two. Rules that PostgreSQL can repeat are
 repeated here: epochs never fall, an owner changes only with a higher epoch, versions only grow.
 """
-
-from collections.abc import Sequence
 
 from sqlalchemy import (
     DDL,
@@ -18,7 +16,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -32,23 +29,12 @@ from contract.money import AMOUNT_MAX
 from contract.slots import ISOLATED_UNIT_FIRST, SLOTS
 from control_plane.moves.model import MOVE_PURPOSES, UNIT_RESULTS
 from control_plane.moves.states import MOVE_STATES, STOP_KINDS
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_name)s_fkey",
-        "ck": "%(table_name)s_%(constraint_name)s",
-        "uq": "%(table_name)s_%(column_0_name)s_key",
-        "ix": "%(table_name)s_%(column_0_name)s_idx",
-    }
-)
+from control_plane.store.catalogue import metadata as metadata  # noqa: PLC0414 - everybody finds it here
+from control_plane.store.catalogue import one_of
+from control_plane.store.release_tables import RELEASE_GRANTS
 
 CELL_STATES: tuple[CellState, ...] = ("registered", "ready", "active", "draining", "empty", "retired")
 _STATE_LIST = ", ".join(f"'{state}'" for state in CELL_STATES)
-
-
-def _one_of(column: str, names: Sequence[str]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(name) for name in names)})", name=column)
 
 
 fleet = Table(
@@ -164,7 +150,9 @@ changes = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("actor", Text, nullable=False, comment="Subject of the token"),
-    Column("subject", Text, nullable=False, comment="vendor:<id>, cell:<id>, wallet:<id> or move:<id>"),
+    Column(
+        "subject", Text, nullable=False, comment="vendor:, cell:, wallet:, move:, rollout: or evacuation: and its id"
+    ),
     Column("before", JSONB(none_as_null=True)),
     Column("after", JSONB(none_as_null=True)),
     Column("request_id", Text, nullable=False),
@@ -222,12 +210,12 @@ moves = Table(
     Column("id", Text, primary_key=True),
     Column("from_cell", Text, ForeignKey("cells.id"), nullable=False),
     Column("to_cell", Text, ForeignKey("cells.id"), nullable=False),
-    Column("state", Text, _one_of("state", MOVE_STATES), nullable=False),
-    Column("purpose", Text, _one_of("purpose", MOVE_PURPOSES), nullable=False),
+    Column("state", Text, one_of("state", MOVE_STATES), nullable=False),
+    Column("purpose", Text, one_of("purpose", MOVE_PURPOSES), nullable=False),
     Column("wallet_id", Text),
     Column("portion", Integer, nullable=False, server_default="0"),
     Column("announced_version", BigInteger),
-    Column("stop", Text, _one_of("stop", STOP_KINDS)),
+    Column("stop", Text, one_of("stop", STOP_KINDS)),
     Column("reason", Text),
     Column("detail", Text),
     Column("difference", JSONB(none_as_null=True)),
@@ -250,7 +238,7 @@ move_units = Table(
     Column("move_id", Text, ForeignKey("moves.id"), primary_key=True),
     Column("unit", Integer, ForeignKey("units.unit"), primary_key=True),
     Column("from_epoch", BigInteger, nullable=False),
-    Column("result", Text, _one_of("result", UNIT_RESULTS), nullable=False),
+    Column("result", Text, one_of("result", UNIT_RESULTS), nullable=False),
     Column("portion", Integer),
     Column("wallets", BigInteger),
     Column("entries", BigInteger),
@@ -298,6 +286,7 @@ APP_GRANTS = {
     "moves": "SELECT, INSERT, UPDATE",
     "move_units": "SELECT, INSERT, UPDATE",
     "move_steps": "SELECT, INSERT",
+    **RELEASE_GRANTS,
     "alembic_version": "SELECT",
 }
 """What the serving role may do, where it is not the owner. History can be read and appended to, never rewritten."""

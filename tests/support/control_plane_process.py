@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ class ControlPlaneProcess(RunningPlatform):
 
 @asynccontextmanager
 async def control_plane_process(
-    database_url: str, keys: PlatformKeys, log: Path, **settings: Any
+    database_url: str, keys: PlatformKeys, log: Path, *, variables: Mapping[str, str] | None = None, **settings: Any
 ) -> AsyncIterator[ControlPlaneProcess]:
-    """Ready when it begins, gone when it ends."""
+    """Ready when it begins, gone when it ends. `variables` that are no settings of it."""
     port = free_port()
-    environment = environment_of(database_url, keys, port=port, **settings)
+    environment = environment_of(database_url, keys, port=port, **settings) | dict(variables or {})
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "control_plane", "serve", cwd=ROOT, env=environment, stdout=output, stderr=output

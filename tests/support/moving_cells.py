@@ -8,6 +8,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,6 +51,8 @@ CONTROL_PLANE = Ed25519PrivateKey.generate()
 STRANGER = Ed25519PrivateKey.generate()
 """The key of another cell of the fleet."""
 OPERATOR = bearer(token(CONTROL_PLANE, "cp-1", subject="control-plane", scope="fleet:read fleet:manage"))
+NO_MEMORY = "/nonexistent"
+"""State folder of a process that has none."""
 KEYS = {"cell-a": CELL_KEY, "cell-b": Ed25519PrivateKey.generate(), "cell-c": STRANGER}
 
 
@@ -111,7 +114,7 @@ class MovingCell:
         )
         running.on_moving = self.moves.look_for_grants
         keys = {f"cell:{name}": KEYS[name].public_key()}
-        self.closed = ClosedCell(database.app_url, cell_id=name, checkpoint_keys=keys)
+        self.closed = ClosedCell(database.app_url, cell_id=name, checkpoint_keys=keys, state_dir=Path(NO_MEMORY))
         self.url = ""
 
     def application(self) -> Any:

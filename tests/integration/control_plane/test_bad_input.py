@@ -294,3 +294,64 @@ async def test_a_malformed_question_is_refused(standing: RunningPlatform, query:
     answer = await standing.get(f"/v1/directory?{query}")
     assert_problem(answer, 400, "request_must_be_well_formed")
     assert answer.json()["errors"]
+
+
+IMAGE = f"registry.example/cell@sha256:{'0' * 64}"
+RELEASE = f'{{"label": "2.0", "image": "{IMAGE}"}}'
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        f'"release": {RELEASE}, "judged_by": {{"window_s": 1e999}}',
+        f'"release": {RELEASE}, "judged_by": {{"window_s": {"9" * 400}}}',
+        f'"release": {RELEASE}, "judged_by": {{"windows_good": {"9" * 400}}}',
+        f'"release": {RELEASE}, "judged_by": {{"requests_min": 1e300}}',
+        f'"release": {RELEASE}, "judged_by": {{"p99_ms_max": NaN}}',
+        f'"release": {RELEASE}, "judged_by": {{"at_once": true}}',
+        f'"release": {RELEASE}, "canary": "cell\\u0000"',
+        f'"release": {RELEASE}, "rollout_id": "\\ud800"',
+        f'"release": {RELEASE}, "certificate": {{"form": 1}}',
+        f'"release": {{"label": "2.0\\u0000", "image": "{IMAGE}"}}',
+        '"release": {"label": "2.0", "image": "registry.example/cell:latest"}',
+        f'"release": {{"label": "2.0", "image": "{"x" * 10_000}{IMAGE}"}}',
+        '"release": null',
+    ],
+    ids=lambda members: members[-30:],
+)
+async def test_a_rollout_that_is_none_is_refused(standing: RunningPlatform, members: str) -> None:
+    headers = {**bearer(standing.keys.operator()), **JSON}
+    answer = await standing.client.post("/v1/rollouts", content=f"{{{members}}}".encode(), headers=headers)
+    assert_problem(answer, 400, "request_must_be_well_formed")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"zone": "a\\u0000"',
+        '"zone": "a b"',
+        f'"zone": "{"x" * 65}"',
+        f'"zone": "a", "lasts_s": {"9" * 400}',
+        '"zone": "a", "lasts_s": 1e300',
+        '"zone": "a", "lasts_s": -1',
+        '"zone": "a", "lasts_s": 0.5',
+        '"zone": "a", "kind": "flight"',
+        '"zone": "a", "evacuation_id": "\\u0000"',
+    ],
+    ids=lambda members: members[-30:],
+)
+async def test_an_evacuation_that_is_none_is_refused(standing: RunningPlatform, members: str) -> None:
+    headers = {**bearer(standing.keys.operator()), **JSON}
+    answer = await standing.client.post("/v1/evacuations", content=f"{{{members}}}".encode(), headers=headers)
+    assert_problem(answer, 400, "request_must_be_well_formed")
+
+
+@pytest.mark.parametrize("what", ["rollouts", "evacuations"])
+@pytest.mark.parametrize("digits", ["0", "9" * 20, "\u0663"])
+async def test_a_cursor_from_anywhere_gives_a_page(standing: RunningPlatform, what: str, digits: str) -> None:
+    answer = await standing.client.get(
+        f"/v1/{what}",
+        params={"cursor": f"{digits}~00000000-0000-0000-0000-000000000000"},
+        headers=bearer(standing.keys.operator()),
+    )
+    assert (answer.status_code, answer.json()[what]) == (200, [])

@@ -17,6 +17,7 @@ from running_platform import until
 
 from cellwallet.local.scratch import ScratchCluster
 from contract.fleet import CellUnits
+from contract.quarantine import PromotionRecorded
 from control_plane.cell_admin import CellAdmin, RefusedByCell, admin_client
 from control_plane.fleet.model import Cell, Unreachable
 from control_plane.keys import read_issuer_keys, read_signing_key
@@ -112,6 +113,12 @@ async def test_first_units_are_adopted_once(admin: CellAdmin, admin_url: str) ->
     assert isinstance(refused, RefusedByCell)
     assert refused.status == 409
     assert await admin.units(one) == adopted
+
+
+async def test_a_timeline_that_is_recorded_needs_nobody_to_vouch(admin: CellAdmin, admin_url: str) -> None:
+    recorded = await admin.record_promotion(known_as(CELL, admin_url))
+    assert recorded == PromotionRecorded(cell=CELL, timeline=1, is_new=False)
+    assert isinstance(await admin.record_promotion(known_as("cell-2", admin_url)), Unreachable)
 
 
 async def test_a_cell_says_who_it_is(admin: CellAdmin, admin_url: str) -> None:

@@ -56,9 +56,13 @@ async def test_a_mover_that_is_killed_anywhere_is_followed_by_one_that_goes_on(
         units = await operator.units_of(stage.wallet_ids(HOME)[:2])
         for number, point in enumerate(points):
             arm(crash_file, point)
-            move = await operator.ended(await operator.start(units=units, to_cell=HOME if number % 2 else AWAY))
-            assert move["state"] == "done", (point, move)
+            target = HOME if number % 2 else AWAY
+            move = await operator.ended(await operator.start(units=units, to_cell=target))
             assert await asyncio.to_thread(lambda: not crash_file.exists()), f"nobody came to {point}"
+            if move["state"] == "aborted":  # a machine that is slow to start a mover: its fence fell, and all went back
+                assert point in BEFORE_THE_GRANT, (point, move)
+                move = await operator.ended(await operator.start(units=units, to_cell=target))
+            assert move["state"] == "done", (point, move)
 
     played = await played_with(platform, fault, points[0].replace(".", "_"))
     assert not played.gave_up, f"{len(played.gave_up)} commands, the first is {played.gave_up[0]}"

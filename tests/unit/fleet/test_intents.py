@@ -71,6 +71,15 @@ def test_the_last_active_cell_is_not_drained() -> None:
     assert refused.reason == CellOrderReason.ANOTHER_CELL_MUST_BE_ACTIVE
 
 
+@pytest.mark.parametrize(("order", "state"), [("drain", "active"), ("retire", "empty")])
+def test_nothing_is_taken_away_while_a_zone_is_evacuated(order: str, state: str) -> None:
+    fleet = replace(born(a=state, b="active", c="active"), evacuated_zones=frozenset({"zone-a"}))
+    refused = ordered_state(order, fleet.cells[0], fleet)
+    assert isinstance(refused, OrderRefused)
+    assert refused.reason == "evacuation_must_have_ended"
+    assert not isinstance(ordered_state("activate", fleet.cells[0], fleet), OrderRefused)
+
+
 def test_units_in_a_move_are_where_they_go_and_stay_there() -> None:
     move = MoveRecord(
         id="m",

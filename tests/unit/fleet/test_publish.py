@@ -172,3 +172,18 @@ def test_a_document_shows_the_units_it_was_made_of_and_no_others() -> None:
 def test_routers_know_cells_from_ready_to_empty(state: CellState, *, is_listed: bool) -> None:
     document = directory_of(fleet_of((*CELLS, cell("c", state)), *HALVES), NOON)
     assert ("c" in document.cells) is is_listed
+
+
+def test_an_evacuated_zone_weighs_nothing_for_every_cell_and_comes_back() -> None:
+    evacuated = replace(PUBLISHED, evacuated_zones=frozenset({"zone-a"}))
+    publication = next_publication(evacuated, LATER)
+    assert isinstance(publication, Publication)
+    assert {name: one.zone_weights for name, one in publication.document.cells.items()} == {
+        "a": {"zone-a": 0},
+        "b": {"zone-a": 0},
+    }
+    again = replace(evacuated, directory=publication.document)
+    assert next_publication(again, LATER + timedelta(seconds=1)) == ()
+    back = next_publication(replace(again, evacuated_zones=frozenset()), LATER + timedelta(seconds=1))
+    assert isinstance(back, Publication)
+    assert {one.zone_weights.get("zone-a") for one in back.document.cells.values()} == {None}

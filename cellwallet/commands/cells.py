@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cellwallet.commands.operators import Operator, Reached, watch
+from cellwallet.commands.installing import install
+from cellwallet.commands.operators import URL, Operator, Reached, is_elsewhere, watch
 from cellwallet.commands.tables import print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, err, fail, out, print_json
 from cellwallet.commands.terminal import DataFolder as DataOption
@@ -27,6 +28,9 @@ OPENING_TIMEOUT_S = 1_900.0
 UNITS_SHOWN_MAX = 50
 MOVE_REASONS = ("must_have_room", "must_rest", "must_answer", "must_be_reachable", "must_be_orderable", "be_active")
 """Ends of reasons that an operator who waits wants to see."""
+
+
+app.command()(install)
 
 
 @app.callback()
@@ -71,6 +75,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Start another cell on this machine, and give it its share of the units."""
+    _must_be_here("a cell elsewhere is started there; when it has joined: cellwallet cells activate")
     try:
         with err().status("starting the database and the processes of another cell"):
             answer = request(DataFolder(data).control_socket, "add_cell")
@@ -111,6 +116,9 @@ def retire(
 ) -> None:
     """End the life of an empty cell for good, and stop its processes; refused while anything of it remains."""
     operator, folder = Operator(data), DataFolder(data)
+    if is_elsewhere():
+        _retire_elsewhere(operator, cell, delete_data=delete_data, as_json=as_json)
+        return
     if delete_data and not yes:
         _ask_twice(cell, folder)
     retired = operator.post(f"/v1/cells/{cell}/retire")
@@ -219,6 +227,24 @@ def resend(
         raise typer.Exit(1)
 
 
+@app.command(name="switch-over")
+def switch_over(*, cell: Name, data: DataOption = DATA_DEFAULT, as_json: AsJson = False) -> None:
+    """Let the standby of a cell's database become the primary, and the primary its standby; nothing is lost."""
+    _must_be_here("databases elsewhere are switched over there, by what runs them")
+    try:
+        with err().status(f"the databases of {cell} change their roles"):
+            answer = request(DataFolder(data).control_socket, "switch_over", cell=cell)
+    except PlatformMustRunError as error:
+        fail(str(error))
+    if "error" in answer:
+        fail(answer["error"])
+    if as_json:
+        print_json(answer)
+        return
+    paused_ms = answer["pause_s"] * 1_000
+    out().print(f"{cell}: the {answer['primary']} database is the primary; writes waited {paused_ms:,.0f} ms")
+
+
 def _tell_of_resent(asked: int, taken: int, refused: Sequence[Mapping[str, Any]]) -> None:
     out().print(f"{asked:,} transfers asked again, {taken:,} are where they belong", highlight=False)
     if not refused:
@@ -255,6 +281,23 @@ def _ask_twice(cell: str, folder: DataFolder) -> None:
     typer.confirm(f"Retire {cell} and delete its database in {folder.postgres(cell)}?", abort=True, err=True)
     if typer.prompt(f"There is no way back. Type {cell} to delete it", err=True) != cell:
         fail(f"{cell} is left as it is")
+
+
+def _must_be_here(otherwise: str) -> None:
+    """For what is asked of the processes of this machine and of no control plane."""
+    if is_elsewhere():
+        fail(f"{otherwise} ({URL} is set)")
+
+
+def _retire_elsewhere(operator: Operator, cell: str, *, delete_data: bool, as_json: bool) -> None:
+    """Its processes and its database are stopped by whoever started them."""
+    if delete_data:
+        raise typer.BadParameter("--delete-data is for cells of this machine")
+    retired = operator.post(f"/v1/cells/{cell}/retire")
+    if as_json:
+        print_json({**_facts(retired, cell), "data": None})
+        return
+    out().print(f"{cell} is retired; stopping its processes is up to whoever started them", highlight=False)
 
 
 def _let_go(folder: DataFolder, cell: str, *, delete_data: bool) -> dict[str, Any]:

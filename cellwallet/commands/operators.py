@@ -1,10 +1,12 @@
 """How verbs of operators speak to the control plane, and wait for what they ordered: a restart of it is no end.
 
-Orders are recorded there; a verb that is interrupted loses nothing but its view, and the same verb again shows it.
+Orders are recorded there; a verb that is interrupted loses nothing but its view, and the same verb again shows it. The
+control plane is that of the platform in the data folder, or the one that two variables of the environment name.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,17 @@ GONE_MAX_S = 120.0
 """So long a control plane may be away before a verb that only watches gives up."""
 
 
+URL, TOKEN = "CELLWALLET_CONTROL_PLANE_URL", "CELLWALLET_OPERATOR_TOKEN"
+"""A control plane elsewhere, and an operator's token for it."""
+
+
 class Operator:
-    """The control plane of the platform in a data folder, with the operator's token."""
+    """The control plane that the environment names, or that of the platform in a data folder."""
 
     def __init__(self, data: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        try:
-            stack = read_stack(data)
-        except StackMustExistError as error:
-            fail(str(error))
-        self._url = stack.control_plane_url
-        self._headers = {"Authorization": f"Bearer {stack.tokens.operator}"}
+        self._url, token = _named_in(os.environ) or _of_stack(data)
+        self._headers = {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str) -> Any:
         return self._told("GET", path, None)
@@ -65,6 +67,26 @@ class Operator:
             problem = response.json()
             fail(f"{problem['reason']}: {problem['detail']}")
         return response.json()
+
+
+def is_elsewhere() -> bool:
+    """Whether orders go to a control plane that is not this machine's: what runs here is none of its affair."""
+    return _named_in(os.environ) is not None
+
+
+def _named_in(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    url, token = environment.get(URL), environment.get(TOKEN)
+    if bool(url) != bool(token):
+        fail(f"{URL} and {TOKEN} must be named together")
+    return (url.rstrip("/"), token) if url and token else None
+
+
+def _of_stack(data: Path) -> tuple[str, str]:
+    try:
+        stack = read_stack(data)
+    except StackMustExistError as error:
+        fail(f"{error}, or name a control plane in {URL} and {TOKEN}")
+    return stack.control_plane_url, stack.tokens.operator
 
 
 @value

@@ -23,7 +23,7 @@ def telling() -> Iterator[Tell]:
             if event.state == "ready":
                 ready.add(event.name)
             status.update(_summary(event, len(ready)))
-            if event.name == "platform" or event.state in {"restarting", "failed", "ended"}:
+            if event.name == "platform" or event.state in {"restarting", "failed", "missing", "ended"}:
                 _print_line(event)
             if event.name == "platform" and event.state in {"ready", "stopped"}:
                 status.stop()

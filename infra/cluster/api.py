@@ -91,6 +91,29 @@ class Api:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._answer(self._client.patch(path, content=json.dumps(document), headers=headers))
 
+    def apply(self, document: Document, *, owner: str, is_dry: bool = False) -> Document:
+        """Server-side: each field has one owner, and a field that the server does not know is refused.
+
+        Raises:
+            ApiRefusedError: 409 if somebody else owns a field and wants it otherwise.
+
+        """
+        query = {"fieldManager": owner, "fieldValidation": "Strict"} | ({"dryRun": "All"} if is_dry else {})
+        path = f"{self.path_of(document)}/{document['metadata']['name']}"
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        return self._answer(self._client.patch(path, params=query, content=json.dumps(document), headers=headers))
+
+    def path_of(self, document: Document) -> str:
+        """Where the server keeps objects of this kind, in the namespace that the document names."""
+        version, kind = document["apiVersion"], document["kind"]
+        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        for resource in self.read(group)["resources"]:
+            if resource["kind"] == kind and "/" not in resource["name"]:
+                home = document["metadata"].get("namespace", "default")
+                place = f"namespaces/{home}/" if resource["namespaced"] else ""
+                return f"{group}/{place}{resource['name']}"
+        raise ApiRefusedError(httpx.codes.NOT_FOUND, "NotFound", f"no resource of the kind {kind} in {version}")
+
     def delete(self, path: str) -> Document:
         return self._answer(self._client.delete(path))
 

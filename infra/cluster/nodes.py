@@ -25,8 +25,8 @@ def node(zone: str, number: int) -> dict[str, Any]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "annotations": {MANAGED_BY: "fake"},
             "labels": {
+                MANAGED_BY: "fake",
                 "kubernetes.io/arch": "amd64",
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",

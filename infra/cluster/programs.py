@@ -16,7 +16,11 @@ SERVICE_RANGE = "10.96.0.0/16"
 POD_RANGE = "10.244.0.0/16"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 MANAGED_BY = "kwok.x-k8s.io/node"
-"""Nodes with this annotation are kept alive; one that loses it falls silent, as a machine that lost its power does."""
+"""Nodes with this label are kept alive; one that loses it falls silent, as a machine that lost its power does.
+
+A label, because the server tells whoever watches by labels that a node is theirs no more. KWOK filters annotations by
+itself and does not notice that one has gone: it would renew the node's lease for ever.
+"""
 
 NODE_LEASE_S = 4
 """KWOK renews a lease four times in its life."""
@@ -150,7 +154,7 @@ def _kwok(files: Files, ports: Ports) -> list[str]:
         f"--kubeconfig={files.kwok}",
         f"--config={files.stages}",
         "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={MANAGED_BY}=fake",
+        f"--manage-nodes-with-label-selector={MANAGED_BY}=fake",
         f"--node-lease-duration-seconds={NODE_LEASE_S}",
         f"--cidr={POD_RANGE}",
         f"--node-ip={HOST}",

@@ -37,6 +37,7 @@ FAMILIES = (
             Tool(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver"),
             Tool(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager"),
             Tool(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler"),
+            Tool(name="kubectl", package="k8s.io/kubernetes/cmd/kubectl"),
         ),
         # Unstamped, the server names no version, and whatever asks for one (charts, providers) takes another branch.
         stamps=(
@@ -50,10 +51,7 @@ FAMILIES = (
     Family(
         folder="kwok",
         module="sigs.k8s.io/kwok",
-        tools=(
-            Tool(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),
-            Tool(name="kwokctl", package="sigs.k8s.io/kwok/cmd/kwokctl"),
-        ),
+        tools=(Tool(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),),
     ),
     Family(
         folder="helm",
@@ -66,17 +64,6 @@ FAMILIES = (
         module="github.com/pulumi/pulumi/pkg/v3",
         tools=(Tool(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"),),
         stamps=("github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={version}",),
-    ),
-    Family(
-        folder="helm_unittest",
-        module="github.com/helm-unittest/helm-unittest",
-        tools=(Tool(name="helm-unittest", package="github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),),
-    ),
-    Family(
-        folder="kubeconform",
-        module="github.com/yannh/kubeconform",
-        tools=(Tool(name="kubeconform", package="github.com/yannh/kubeconform/cmd/kubeconform"),),
-        stamps=("main.version={version}",),
     ),
     Family(
         folder="cnpg",

@@ -4,17 +4,25 @@ Without the tools these tests are skipped, and say so; with CELLWALLET_INFRA=req
 that is a failure, so that no green run can hide it.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
+from releasing.cluster_world import Ground, control_plane_account, running_prometheus
+from releasing.played_databases import serve_databases
+from releasing.stand_in_cells import stand_in_cells
 
+from cellwallet.local.scratch import ScratchCluster, ScratchDatabase
+from control_plane.store.migrate import migrate
+from infra.charts import helm_renderer
 from infra.cluster.local import LocalCluster, local_cluster
 from infra.cluster.programs import CONTROL_PLANE
 from infra.tools.finding import ToolsMustBeBuiltError, find_tools
 
 IS_REQUIRED = os.environ.get("CELLWALLET_INFRA") == "required"
+_numbers = itertools.count(1)
 
 
 Find = Callable[[Collection[str]], dict[str, Path]]
@@ -42,3 +50,43 @@ def control_plane_tools(tools_or_skip: Find) -> dict[str, Path]:
 def cluster(control_plane_tools: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with local_cluster(tmp_path_factory.mktemp("cluster") / "local", tools=control_plane_tools) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def helm(tools_or_skip: Find) -> Path:
+    return tools_or_skip(["helm"])["helm"]
+
+
+@pytest.fixture(scope="module")
+def ground(
+    cluster: LocalCluster, helm: Path, tools_or_skip: Find, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    """The account of a control plane in the cluster, and a Prometheus that sees the cells there."""
+    folder, render = tmp_path_factory.mktemp("ground"), helm_renderer(str(helm))
+    serve_databases(cluster, tools_or_skip(["kubectl-cnpg"])["kubectl-cnpg"])
+    kubeconfig = control_plane_account(cluster, render, folder)
+    with (
+        stand_in_cells(cluster.api) as cells,
+        running_prometheus(folder / "prometheus", cells.url.removeprefix("http://")) as prometheus_url,
+    ):
+        yield Ground(
+            cluster=cluster, render=render, kubeconfig=kubeconfig, stand_ins=cells, prometheus_url=prometheus_url
+        )
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_cluster: ScratchCluster) -> ScratchDatabase:
+    template = postgres_cluster.new_control_plane_database()
+    migrate(template.url("control_plane"), app_role="control_plane")
+    return template
+
+
+@pytest.fixture
+def database_url(postgres_cluster: ScratchCluster, migrated_template: ScratchDatabase) -> Iterator[str]:
+    name = f"infra_{next(_numbers)}"
+    with postgres_cluster.cluster.superuser() as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {migrated_template.name} OWNER control_plane STRATEGY wal_log"
+        )
+    yield postgres_cluster.cluster.url("control_plane", name)
+    postgres_cluster.cluster.drop_database(name)

@@ -1,35 +1,27 @@
 """A local cluster is a real one where placement is concerned, keeps to this machine, and leaves nothing running."""
 
 import os
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from placed_pods import eventually, nodes_of, silenced
 
 from cellwallet.local.processes import processes_in
 from infra.cluster.api import ApiRefusedError
 from infra.cluster.local import ZONES, LocalCluster, local_cluster
 from infra.cluster.nodes import ZONE
 from infra.cluster.processes import ProgramMustRunError
-from infra.cluster.programs import MANAGED_BY
 from infra.tools.cache import MODULES
 from infra.tools.pins import FAMILIES
 from infra.tools.planning import version_of
 
-DEADLINE_S = 60.0
+pytestmark = pytest.mark.only_a_cloud("how long a cloud takes to see that a machine is gone, and to evict its pods")
+
 LISTENING = "0A"
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, the same in IPv6's clothes, and ::1, as the kernel writes them on a little-endian machine."""
-
-
-def eventually(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def deployment(name: str, *, replicas: int, is_spread: bool) -> dict[str, Any]:
@@ -132,23 +124,44 @@ def test_admission_is_real(cluster: LocalCluster) -> None:
     assert refusal.value.status == 403
 
 
-def test_a_zone_that_falls_silent_is_seen_and_its_pods_are_replaced(
+def test_a_zone_that_falls_silent_is_seen_its_pods_are_replaced_and_it_comes_back(
     control_plane_tools: dict[str, Path], tmp_path: Path
 ) -> None:
     with local_cluster(tmp_path / "local", tools=control_plane_tools) as cluster:
         space = namespace(cluster, "silence")
         deploy(cluster, space, deployment("front", replicas=6, is_spread=False))
         assert ready_per_zone(cluster, space)[ZONES[0]] > 2
-        for node in cluster.api.items("/api/v1/nodes", labelSelector=f"{ZONE}={ZONES[0]}"):
-            cluster.api.patch(
-                f"/api/v1/nodes/{node['metadata']['name']}", {"metadata": {"annotations": {MANAGED_BY: None}}}
-            )
+        with silenced(cluster.api, ZONES[0]):
+            told = [
+                (it["status"], it["reason"])
+                for node in nodes_of(cluster.api, ZONES[0])
+                for it in node["status"]["conditions"]
+                if it["type"] == "Ready"
+            ]
+            assert told == [("Unknown", "NodeStatusUnknown")] * 2, "it is the node controller that says so"
 
-        def is_served_elsewhere() -> bool:
-            found = ready_per_zone(cluster, space)
-            return found[ZONES[0]] == 0 and found.total() == 6
+            def is_served_elsewhere() -> bool:
+                found = ready_per_zone(cluster, space)
+                return found[ZONES[0]] == 0 and found.total() == 6
 
-        eventually(is_served_elsewhere, "nothing replaced what the silent zone had")
+            eventually(is_served_elsewhere, "nothing replaced what the silent zone had")
+        pods = f"/api/v1/namespaces/{space}/pods"
+        eventually(lambda: len(cluster.api.items(pods)) == 6, "what the zone had was not ended when it came back")
+
+
+def test_a_release_with_a_fault_never_becomes_ready(cluster: LocalCluster) -> None:
+    """Nor does anything here become ready by chance: the digest says which images are broken."""
+    space = namespace(cluster, "broken")
+    wanted = deployment("front", replicas=1, is_spread=False)
+    wanted["spec"]["template"]["spec"]["containers"][0]["image"] = "example.org/app@sha256:bad" + "0" * 61
+    cluster.api.create(f"/apis/apps/v1/namespaces/{space}/deployments", wanted)
+
+    def has_started() -> bool:
+        pods = cluster.api.items(f"/api/v1/namespaces/{space}/pods")
+        return any(pod["status"].get("phase") == "Running" for pod in pods)
+
+    eventually(has_started, "it did not start")
+    assert ready_per_zone(cluster, space).total() == 0
 
 
 def test_it_listens_on_this_machine_only_and_leaves_no_process(

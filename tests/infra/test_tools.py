@@ -14,15 +14,12 @@ ASKED = {
     "kube-apiserver": ["--version"],
     "kube-controller-manager": ["--version"],
     "kube-scheduler": ["--version"],
+    "kubectl": ["version", "--client"],
     "kwok": ["--version"],
-    "kwokctl": ["--version"],
     "helm": ["version", "--short"],
     "pulumi": ["version"],
-    "helm-unittest": ["--help"],
-    "kubeconform": ["-v"],
     "kubectl-cnpg": ["version"],
 }
-SAYS_NO_VERSION = {"helm-unittest"}
 
 
 def test_every_tool_is_asked() -> None:
@@ -37,5 +34,4 @@ def test_a_built_tool_names_the_version_of_its_pin(
     answer = subprocess.run([file, *ASKED[name]], capture_output=True, text=True, check=True, timeout=60)
     family = next(family for family, tool in named_families([name]) if tool.name == name)
     version = version_of(family, (MODULES / family.folder / "go.mod").read_text())
-    if name not in SAYS_NO_VERSION:
-        assert version.removeprefix("v") in answer.stdout
+    assert version.removeprefix("v") in answer.stdout

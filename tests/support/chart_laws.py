@@ -17,6 +17,8 @@ VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persiste
 """Those that Pod Security's level "restricted" allows."""
 PROPAGATION_S = 10
 """How long it may take until nobody sends to a pod any more that is on its way out."""
+TOKEN_LASTS_S = 3_600
+"""The kubelet brings the next one long before."""
 
 
 def workloads(objects: list[Object]) -> list[Object]:
@@ -94,13 +96,24 @@ def everything_is_restricted(objects: list[Object]) -> None:
             assert not any("hostPort" in port for port in container.get("ports", ()))
 
 
-def nothing_gets_a_token_of_the_cluster(objects: list[Object]) -> None:
+def only_who_brings_releases_gets_a_token_of_the_cluster(objects: list[Object]) -> None:
+    """A token is a volume of the one container that asks the cluster, short-lived; nothing gets one unasked."""
     for workload in workloads(objects):
         pod = pod_of(workload)
         assert pod.get("automountServiceAccountToken") is False, name_of(workload)
         assert pod.get("serviceAccountName", "default") != "default", name_of(workload)
+        tokens = _tokens(pod)
+        brings_releases = variables(pod).get("CONTROL_PLANE_RELEASES_BY") == "kubernetes"
+        assert len(tokens) == brings_releases, name_of(workload)
+        assert not brings_releases or "serve" in pod["containers"][0]["command"], name_of(workload)
+        assert all(one["expirationSeconds"] <= TOKEN_LASTS_S for one in tokens), name_of(workload)
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
+
+
+def _tokens(pod: Object) -> list[Object]:
+    sources = [one for volume in pod.get("volumes", ()) for one in volume.get("projected", {}).get("sources", ())]
+    return [one["serviceAccountToken"] for one in sources if "serviceAccountToken" in one]
 
 
 def nothing_is_told_of_services(objects: list[Object]) -> None:
@@ -232,7 +245,7 @@ LAWS: tuple[Law, ...] = (
     every_roll_out_keeps_what_serves,
     every_deployment_may_be_drained,
     everything_is_restricted,
-    nothing_gets_a_token_of_the_cluster,
+    only_who_brings_releases_gets_a_token_of_the_cluster,
     nothing_is_told_of_services,
     every_image_is_named_by_its_digest,
     every_process_is_probed,

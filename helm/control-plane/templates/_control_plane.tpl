@@ -47,3 +47,27 @@ cnpg.io/cluster: control-plane-db
       - key: ca.crt
         path: ca.crt
 {{- end }}
+
+{{/* Not empty where versions are brought to the cells of this cluster. */}}
+{{- define "control.bringsReleases" -}}
+{{- if eq .Values.releases.by "kubernetes" }}yes{{ end }}
+{{- end }}
+
+{{- define "control.releases" -}}
+- name: CONTROL_PLANE_RELEASES_BY
+  value: kubernetes
+- name: CONTROL_PLANE_CELL_NAMESPACE
+  value: {{ .Values.releases.cellNamespace | quote }}
+{{- end }}
+
+{{/* Where clients look for it. By name and not for every container: the kubelet renews it, and it ends with its pod. */}}
+{{- define "control.clusterToken" -}}
+- name: cluster-token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+            - {key: ca.crt, path: ca.crt}
+{{- end }}

@@ -16,6 +16,7 @@ from promql import flaws, labels_left, question_of
 
 from contract.reasons import Reason
 from control_plane.moves.states import MOVE_STATES
+from control_plane.rollouts.states import ROLLOUT_STATES
 from control_plane.store.tables import CELL_STATES
 
 FILES = HELM / "control-plane" / "files"
@@ -32,6 +33,7 @@ VALUES = {
     ("control_plane_actions_total", "outcome"): {"done", "not_done"},
     ("control_plane_moves", "state"): set(MOVE_STATES),
     ("control_plane_cells", "state"): set(CELL_STATES),
+    ("control_plane_rollouts", "state"): set(ROLLOUT_STATES),
     ("router_requests_total", "status"): {f"{number}xx" for number in range(1, 6)},
     ("up", "job"): set(OWN_TARGET_LABELS),
 }
@@ -221,13 +223,25 @@ def test_alerts_are_raised_when_they_should_and_only_then(tmp_path: Path) -> Non
 
 
 @needs_promtool
-def test_an_alert_that_should_not_be_raised_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "old", "new", "alert"),
+    [
+        ("routers.yaml", '{exported_instance=""}', "", "RouterBreakerIsOpen"),
+        ("control_plane.yaml", 'state="failed"', 'state="done"', "RolloutWentBack"),
+        ("control_plane.yaml", "for: 20m", "for: 1m", "RolloutDoesNotGetBack"),
+        ("control_plane.yaml", "|passed", "", "RolloutHolds"),
+    ],
+)
+def test_an_alert_that_should_not_be_raised_is_noticed(
+    tmp_path: Path, file: str, old: str, new: str, alert: str
+) -> None:
     cases = yaml.safe_load((Path(__file__).parent / "rules_test.yaml").read_text())
-    spoilt = (FILES / "rules" / "routers.yaml").read_text().replace('{exported_instance=""}', "")
-    (tmp_path / "routers.yaml").write_text(spoilt)
-    rules = [path for path in RULES if path.name != "routers.yaml"] + [tmp_path / "routers.yaml"]
+    text = (FILES / "rules" / file).read_text()
+    assert old in text, "the mutant must be drawn anew"
+    (tmp_path / file).write_text(text.replace(old, new))
+    rules = [path for path in RULES if path.name != file] + [tmp_path / file]
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(cases | {"rule_files": [str(path) for path in rules]}))
-    with pytest.raises(AssertionError, match="RouterBreakerIsOpen"):
+    with pytest.raises(AssertionError, match=alert):
         promtool("test", "rules", str(tmp_path / "test.yaml"))
 
 

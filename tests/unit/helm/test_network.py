@@ -56,7 +56,7 @@ def parts(platforms: dict[str, list[Object]]) -> dict[str, Pod | Outside]:
         "elsewhere": namespace("elsewhere"),
         **{cell: namespace(cell, objects, labels={"cellwallet/role": "cell"}) for cell, objects in platforms.items()},
     }
-    labels = {labels_of(one)["app.kubernetes.io/name"]: labels_of(one) for one in workloads([*routers, *control])}
+    labels = named_labels([*routers, *control])
     out: dict[str, Pod | Outside] = {
         "internet": Outside(address=INTERNET),
         "metadata": Outside(address=METADATA),
@@ -78,6 +78,10 @@ def parts(platforms: dict[str, list[Object]]) -> dict[str, Pod | Outside]:
         out[f"{cell}-db"] = pod("db", spaces[cell], {"cnpg.io/cluster": f"{cell}-db"})
         out[f"{cell}-stray"] = pod("stray", spaces[cell], {"app.kubernetes.io/name": "shell"})
     return out
+
+
+def named_labels(objects: list[Object]) -> dict[str, dict[str, str]]:
+    return {labels_of(one)["app.kubernetes.io/name"]: labels_of(one) for one in workloads(objects)}
 
 
 def pod(name: str, space: Namespace, labels: dict[str, str]) -> Pod:
@@ -146,6 +150,27 @@ def test_brokers_and_backups_are_open_only_where_they_are_named() -> None:
     assert not can_reach(everybody["cell-1"], everybody["internet"], 443), "webhooks are off in this example"
     assert can_reach(everybody["cell-1-db"], Outside(address="198.51.100.5"), 443)
     assert not can_reach(everybody["cell-1"], Outside(address="198.51.100.5"), 443)
+
+
+def test_who_brings_releases_reaches_the_cluster_and_the_figures_and_nobody_else_does() -> None:
+    """And only where it was said that releases are brought, and judged by a Prometheus."""
+
+    def reached(changes: dict[str, object]) -> set[tuple[str, str]]:
+        objects = render("control-plane", merged(example("control-plane", "three-zones"), changes))
+        space = namespace("control-plane", objects)
+        ours = [pod(name, space, labels) for name, labels in named_labels(objects).items()]
+        asked = {
+            "api-server": (Outside(address=API_SERVER), 443),
+            "prometheus": (pod("prometheus", namespace("monitoring"), {}), 9090),
+        }
+        return {
+            (one.name, name) for one in ours for name, (target, port) in asked.items() if can_reach(one, target, port)
+        }
+
+    figures = {"settings": {"PROMETHEUS_URL": "http://prometheus.monitoring.svc:9090"}}
+    assert reached({}) == set()
+    assert reached({"releases": {"by": "kubernetes"}}) == {("control-plane", "api-server")}
+    assert reached(figures) == {("control-plane", "prometheus")}
 
 
 @pytest.mark.parametrize("policy", ["deny", "api", "database"])

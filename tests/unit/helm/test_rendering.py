@@ -321,20 +321,59 @@ def test_priorities_are_in_order_of_who_is_missed_first() -> None:
     assert ("cell-app", "cellwallet-api") in used
 
 
-def test_the_control_plane_may_bring_versions_and_read_no_secret() -> None:
-    role = of_kind(render("cell-platform", example("cell-platform", "small")), "Role")[0]
-    granted = {
-        (group, resource, verb)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
+def granted(role: Object) -> dict[str, set[str]]:
+    """Resource to verbs."""
+    out: dict[str, set[str]] = {}
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            out.setdefault(resource, set()).update(rule["verbs"])
+    return out
+
+
+def test_the_control_plane_may_bring_versions_and_nothing_else_in_a_cell_s_namespace() -> None:
+    """What the client calls: look (list), change (patch), apply (create, patch), compare (get). Nothing is deleted."""
+    (role,) = of_kind(render("cell-platform", example("cell-platform", "small")), "Role")
+    rights = granted(role)
+    assert {resource: verbs for resource, verbs in rights.items() if not resource.startswith("clusters")} == {
+        "deployments": {"get", "list", "create", "patch"},
+        "jobs": {"get", "list", "create", "patch"},
+        "pods": {"list"},
+        **{name: {"get", "create", "patch"} for name in ("services", "poddisruptionbudgets", "podmonitors")},
     }
-    assert ("apps", "deployments", "patch") in granted
-    resources = {resource for _, resource, _ in granted}
-    assert not resources & {"secrets", "pods/exec", "serviceaccounts", "roles", "rolebindings", "networkpolicies", "*"}
-    assert not {verb for _, _, verb in granted} & {"*", "escalate", "bind", "impersonate"}
-    assert {resource for _, resource, verb in granted if verb in {"delete", "deletecollection"}} == {"jobs"}
+    every = {verb for verbs in rights.values() for verb in verbs}
+    assert not every & {"*", "delete", "deletecollection", "escalate", "bind", "impersonate"}
+
+
+def test_the_role_of_a_cell_is_given_to_the_account_that_the_control_plane_runs_as() -> None:
+    (binding,) = of_kind(render("cell-platform", example("cell-platform", "small")), "RoleBinding")
+    control = render("control-plane", example("control-plane", "monitored"))
+    (subject,) = binding["subjects"]
+    assert (subject["name"], subject["namespace"]) == ("control-plane", "control-plane")
+    holders = {
+        pod_of(one)["serviceAccountName"]
+        for one in of_kind(control, "Deployment")
+        if "cluster-token" in str(pod_of(one))
+    }
+    assert holders == {subject["name"]}
+
+
+def test_nodes_are_the_control_plane_s_only_where_an_evacuation_may_close_them() -> None:
+    values = example("control-plane", "monitored")
+    control = render("control-plane", values)
+    (role,), (binding,) = of_kind(control, "ClusterRole"), of_kind(control, "ClusterRoleBinding")
+    assert granted(role) == {"nodes": {"list", "patch"}}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "control-plane", "namespace": "somewhere"}]
+    for changes in ({"cordon": False}, {"by": "nobody"}):
+        without = render("control-plane", merged(values, {"releases": changes}))
+        assert not {"ClusterRole", "ClusterRoleBinding", "Role"} & {one["kind"] for one in without}
+
+
+def test_releases_are_brought_by_nobody_until_somebody_says_so() -> None:
+    """Neither a token, nor a way to the cluster, nor a setting."""
+    objects = render("control-plane", example("control-plane", "three-zones"))
+    assert "RELEASES_BY" not in str(objects)
+    assert "serviceAccountToken" not in str(objects)
 
 
 def test_haproxy_and_its_agent_share_a_folder_and_two_ports() -> None:

@@ -25,6 +25,8 @@ DECIDED_BY_CHARTS = {
     "control-plane": {
         *("host", "port", "mover_port", "database_url", "owner_database_url", "signing_key_file", "issuer_jwks_file"),
         *("first_cells", "moves_need_standbys", "crash_file"),
+        # With the first two come a token and rights, so they are values of their own; the others are for one machine.
+        *("releases_by", "cell_namespace", "local_socket", "kubernetes_config"),
     },
 }
 EXAMPLE_OF = dict(EXAMPLES)
@@ -67,6 +69,13 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("router", {"entrance": {"annotations": {"a.example/b": "c"}}}),
     ("control-plane", {"firstCells": 0}),
     ("control-plane", {"monitoring": {"alerts": True}}),
+    ("control-plane", {"releases": {"by": "local"}}),
+    ("control-plane", {"releases": {"by": None}}),
+    ("control-plane", {"releases": {"cordon": "yes"}}),
+    ("control-plane", {"releases": {"namespace": "{cell}"}}),
+    *(("control-plane", {"releases": {"cellNamespace": text}}) for text in ("cells", "{cel}", "{cell}_", "")),
+    ("control-plane", {"network": {"prometheusPort": "9090"}}),
+    ("control-plane", {"settings": {"RELEASES_BY": "kubernetes"}}),
 )
 
 

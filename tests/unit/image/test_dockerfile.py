@@ -66,6 +66,19 @@ def test_everything_is_installed_by_the_lock_and_its_hashes() -> None:
     assert not any("pip" in rest for word, rest in stages()["runtime"] if word == "RUN")
 
 
+def test_the_control_plane_alone_brings_the_client_of_kubernetes() -> None:
+    """By a lock that holds what the other images have, at the same versions, and the client besides."""
+    (install,) = (rest for word, rest in stages()["build"] if word == "RUN" and "requirements-kubernetes.lock" in rest)
+    assert re.match(r'\[ "\$SERVICE" != control_plane \]\s+\|\| pip install --require-hashes', install)
+    plain, with_client, of_developers = (pinned(f"requirements{name}.lock") for name in ("", "-kubernetes", "-dev"))
+    assert plain.items() <= with_client.items() <= of_developers.items()
+    assert "kubernetes" in with_client.keys() - plain.keys()
+
+
+def pinned(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
 def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
     sources = {source for word, rest in stages()["build"] if word == "COPY" for source in rest.split()[:-1]}
     assert all((ROOT / source).exists() for source in sources)

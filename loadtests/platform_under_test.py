@@ -1,15 +1,16 @@
-"""A whole platform as people run it: `cellwallet up` as our child, in a folder of its own, with two cells.
+"""A whole platform as people run it: `cellwallet up` as our child, in a folder of its own.
 
 Known by its stack file, its HTTP and its SQL only. It is on a leash: when we die, it stops.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 import cellwallet
+from cellwallet.local.control import request
 from cellwallet.local.folder import DataFolder
 from cellwallet.local.identity import leashed
 from cellwallet.local.keys import load_keys
@@ -41,6 +43,8 @@ ANSWER_PATIENCE_S = 60.0
 MOVE_TIMEOUT_S = 1_800.0
 """A first copy of a million entries takes minutes, because it is throttled."""
 MOVE_POLL_S = 0.1
+PROTECTION_TIMEOUT_S = 300.0
+"""A standby that is made anew is a copy of everything."""
 POLL_S = 0.05
 TOKEN_S = 24 * 3_600
 LOG_SHOWN = 2_000
@@ -111,6 +115,36 @@ class PlatformUnderTest:
             copy_ms=move["copy_ms"],
         )
 
+    def standby(self, cell: str) -> dict[str, Any]:
+        """How the two databases of the cell are, by the platform's own account."""
+        told = request(self._folder.control_socket, "status")["standbys"]
+        return next(one for one in told if one["cell"] == cell)
+
+    def wait_until_protected(self, cell: str, *, promotions: int) -> None:
+        """Until the roles have changed so often, and what is acknowledged is in two places again.
+
+        Raises:
+            PlatformMustRunError: that takes longer than anything may take.
+
+        """
+        patience_ends_s = time.monotonic() + PROTECTION_TIMEOUT_S
+        while not ((told := self.standby(cell))["is_protected"] and told["promotions"] >= promotions):
+            if time.monotonic() > patience_ends_s:
+                raise PlatformMustRunError(f"{cell} is not protected: {told}")
+            time.sleep(POLL_S)
+
+    def kill_primary(self, cell: str) -> None:
+        """The main process of its database; what the others still do is part of the fault."""
+        pid = next(one for one in read_stack(self._folder.path).cells if one.id == cell).pids.postgres
+        os.kill(pid, signal.SIGKILL)
+
+    def switch_over(self, cell: str) -> float:
+        """How long the platform says that services had no primary, in seconds."""
+        answer = request(self._folder.control_socket, "switch_over", cell=cell)
+        if "error" in answer:
+            raise PlatformMustRunError(f"switch-over of {cell}: {answer['error']}")
+        return float(answer["pause_s"])
+
     def audit(self) -> Check:
         """Of every cell in full, and of the fleet."""
         command = _command("audit", "--full", "--json", "--data", str(self._folder.path))
@@ -163,11 +197,13 @@ class PlatformUnderTest:
 
 
 @contextmanager
-def platform_under_test(data: Path) -> Iterator[PlatformUnderTest]:
+def platform_under_test(
+    data: Path, *, cells: int = len(CELLS), options: Sequence[str] = ()
+) -> Iterator[PlatformUnderTest]:
     """On whatever the folder holds; serves while the context lasts."""
     data.mkdir(parents=True, exist_ok=True)
     log = data.with_suffix(".log")
-    command = _command("up", "--data", str(data), "--cells", str(len(CELLS)), "--port", "0")
+    command = _command("up", "--data", str(data), "--cells", str(cells), "--port", "0", *options)
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own words
             leashed([*command, "--shared-buffers-mb", str(SHARED_BUFFERS_MB)], parent_signal=signal.SIGTERM),

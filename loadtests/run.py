@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from cellwallet.local.postgres import Cluster, ClusterSettings
 from contract.values import value
 from loadtests.benchmarks.bulks import measure_bulk, why_absent
+from loadtests.benchmarks.failovers import Failovers
 from loadtests.benchmarks.growth import Growths, small_and_grown
 from loadtests.benchmarks.memory import Memory
 from loadtests.benchmarks.moves import Moves
@@ -38,7 +39,7 @@ from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
 from loadtests.turns import turns_of
 
-TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11")
+TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "F")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16, wal_min_mb=4_096)
 """Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
 settings."""
@@ -186,12 +187,18 @@ def _prepare(
         found += Memory(stage, folder / "watched").measurements()
     if "P5" in plan.targets:
         found += _histories(stage, facts, watch).measurements()
-    if "P11" in plan.targets:
-        found += Starts(stage, folder / "platform").measurements()
+    found += _of_platforms(stage, plan, folder, watch)
     watch.begin("settling")
     stage.settle()
     once = list({one.id: one for one in found}.values())
     return Programme(measurements=once, guests=guests, absent=absent, moves=moves)
+
+
+def _of_platforms(stage: Stage, plan: Plan, folder: Path, watch: Watch) -> list[Measurement]:
+    """What takes whole platforms as people run them, one after the other."""
+    starts = Starts(stage, folder / "platform").measurements() if "P11" in plan.targets else []
+    failovers = Failovers(stage, folder / "pair", told=watch.begin).measurements() if "F" in plan.targets else []
+    return starts + failovers
 
 
 def _histories(stage: Stage, facts: dict[str, Any], watch: Watch) -> Histories:

@@ -29,6 +29,19 @@ class MoveScale:
 
 
 @value
+class FailoverScale:
+    """Of the changes of roles between a cell's two databases, under load."""
+
+    wallets: int = 500
+    per_s: float = 400
+    kills: int = 6
+    """In a round; each on the primary that the one before has made."""
+    switches: int = 6
+    still_s: float = 5
+    """Before each."""
+
+
+@value
 class Scale:
     wallets: int
     rounds: int
@@ -54,6 +67,7 @@ class Scale:
     grown_warm_s: float
     """How long the large and the small cell are posted to before each measurement of them."""
     moves: MoveScale = MoveScale()
+    failovers: FailoverScale = FailoverScale()
     memory_s: float = 600.0
     """How long memory is watched under load."""
     concurrency: int = 128
@@ -95,6 +109,7 @@ QUICK = Scale(
     grown_entries_each=10,
     grown_warm_s=1,
     memory_s=6,
+    failovers=FailoverScale(wallets=50, per_s=100, kills=1, switches=2, still_s=1),
     moves=MoveScale(
         wallets=30,
         slot_per_s=100,
@@ -130,6 +145,7 @@ def shrunk(
             memory_s=min(scale.memory_s, 4 * seconds),
             grown_warm_s=min(scale.grown_warm_s, seconds),
             moves=replace(scale.moves, still_s=min(scale.moves.still_s, seconds)),
+            failovers=replace(scale.failovers, still_s=min(scale.failovers.still_s, seconds)),
         )
     moves = replace(scale.moves, long_entries=min(scale.moves.long_entries, history or scale.moves.long_entries))
     if wallets:

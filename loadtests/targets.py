@@ -265,6 +265,26 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
         Goal(name="up on nothing", figure="start.up.fresh", reach=30, then=10, unit="s", sense="at_most"),
         Goal(name="up on data", figure="start.up.again", reach=30, then=10, unit="s", sense="at_most"),
     ),
+    "F": (
+        Goal(
+            name="primary killed: longest time without acknowledged writes",
+            figure="failover.killed",
+            reach=30,
+            then=2,
+            unit="s",
+            sense="at_most",
+            is_of_every_round=True,
+        ),
+        Goal(
+            name="planned switch-over: the same",
+            figure="failover.switched",
+            reach=5,
+            then=1,
+            unit="s",
+            sense="at_most",
+            is_of_every_round=True,
+        ),
+    ),
 }
 
 

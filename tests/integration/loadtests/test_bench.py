@@ -199,7 +199,8 @@ def test_bulk_routers_overload_and_memory_are_measured_and_checked(tmp_path: Pat
     (bulk,), (overload,) = figures["bulk.peak"]["rounds"], figures["overload.accepted"]["rounds"]
     assert bulk["counts"]["operations"] == 100
     assert overload["counts"]["turned_away"] > 0
-    assert {"p99", "turned_away_p99"} <= set(overload["latency_ms"])
+    assert "turned_away_p99" in overload["latency_ms"]
+    assert ("p99" in overload["latency_ms"]) == (overload["counts"]["accepted"] > 0)
     assert render(document).count("| P9 |") == 3
     assert sorted(one.stem for one in (tmp_path / "bench").glob("*.png")) == ["P10", "P3", "P4", "P9"]
 

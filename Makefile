@@ -46,7 +46,8 @@ infra-tools: $(VENV)/.run
 	$(RUN) infra.tools $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 infra-test: $(VENV)/.dev infra-tools
-	CELLWALLET_INFRA=required $(RUN) pytest -q tests/infra
+	PYTHONPATH=tests/support CELLWALLET_INFRA=required $(RUN) pytest -q -p infra_proofs tests/infra \
+		$(if $(JSON),--proofs-json $(JSON))
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/render.py
@@ -56,6 +57,8 @@ lock:
 		-o requirements.lock
 	uv pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
 		--python-version 3.11 -o requirements-dev.lock
+	uv pip compile -q pyproject.toml --extra kubernetes --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 -o requirements-kubernetes.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,9 +14,12 @@ from cell.ledger.statuses import TRANSITIONS as WALLET_LIFE
 from cell.ledger.transferring import TRANSFER_TRANSITIONS as TRANSFER_LIFE
 from cell.ledger.unit_life import UNIT_TRANSITIONS as UNIT_LIFE
 from cell.settings import Settings as CellSettings
+from cellwallet.local.failover import NEXT as PAIR_LIFE
 from contract.reasons import MEANINGS, MEANINGS_ON_READS, Reason
+from control_plane.evacuations.states import TRANSITIONS as EVACUATION_LIFE
 from control_plane.fleet.lifecycle import TRANSITIONS as CELL_LIFE
 from control_plane.moves.states import TRANSITIONS as MOVE_LIFE
+from control_plane.rollouts.states import TRANSITIONS as ROLLOUT_LIFE
 from control_plane.settings import Settings as ControlPlaneSettings
 from router.routing.breaker import TRANSITIONS as BREAKER_LIFE
 from router.settings import Settings as RouterSettings
@@ -95,6 +98,9 @@ def lives() -> str:
     group = [(state, "", then) for state, reached in GROUP_LIFE.items() for then in sorted(reached)]
     unit = [(state or "[*]", event.value, then or "[*]") for (state, event), then in UNIT_LIFE.items()]
     move = [(state, event.value, then) for (state, event), following in MOVE_LIFE.items() for then in following]
+    pair = [(state, "", then) for state, reached in PAIR_LIFE.items() for then in sorted(reached)]
+    rollout = [(state, event.value, then) for (state, event), following in ROLLOUT_LIFE.items() for then in following]
+    evacuation = [(state, event.value, then) for (state, event), then in EVACUATION_LIFE.items()]
     for title, edges in (
         ("A wallet", wallet),
         ("A hold, by the kinds of its entries; a capture in part leaves it open", hold),
@@ -103,7 +109,10 @@ def lives() -> str:
         ("A unit in one cell", unit),
         ("A move; from planned to published it is the life of one portion of units, and begins again", move),
         ("A cell", cell),
+        ("A rollout; from planned to passed it is the life of one wave, and begins again", rollout),
+        ("An evacuation of a zone; a fail-back begins at switching", evacuation),
         ("A router's breaker for a cell", breaker),
+        ("The two databases of a cell; on the ways out of promoting, their roles have changed", pair),
     ):
         lines += ["", f"## {title}", "", "```mermaid", "stateDiagram-v2", *map(_edge, edges), "```"]
     return "\n".join(lines) + "\n"

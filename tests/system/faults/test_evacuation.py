@@ -20,7 +20,8 @@ from history.checker import told
 pytestmark = pytest.mark.timeout(900)
 
 LIGHT = Shape(pause_mean_s=0.05)
-STANDBYS = ("--standbys", "--api-processes", "2")
+API_PROCESSES = 2
+STANDBYS = ("--standbys", "--api-processes", str(API_PROCESSES))
 AT_HOME = {"cell-1": "a", "cell-2": "b"}
 
 
@@ -30,9 +31,15 @@ def with_standbys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePla
         yield platform
 
 
-def ordered(platform: WholePlatform, *arguments: str) -> dict[str, Any]:
+def answer_of(platform: WholePlatform, *arguments: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(platform.run(*arguments, "--json").stdout)
     return document
+
+
+async def knows_every_process(platform: WholePlatform) -> bool:
+    """Whether the control plane does: a process says who it is when it serves, and the platform does not wait for that."""
+    cells = (await asyncio.to_thread(answer_of, platform, "cells", "list"))["cells"]
+    return all(len(cell["api"]) == API_PROCESSES for cell in cells)
 
 
 def primary_zones(platform: WholePlatform) -> dict[str, str]:
@@ -45,15 +52,15 @@ def promotions(platform: WholePlatform) -> dict[str, int]:
 
 async def left(platform: WholePlatform, zone: str) -> dict[str, str]:
     """The zone is evacuated and the evacuation ended; what became of each primary."""
-    evacuation = await asyncio.to_thread(ordered, platform, "evacuate", zone, "--for", "1h")
+    evacuation = await asyncio.to_thread(answer_of, platform, "evacuate", zone, "--for", "1h")
     assert evacuation["state"] == "in_force", evacuation
-    ended = await asyncio.to_thread(ordered, platform, "evacuations", "end", evacuation["evacuation_id"])
+    ended = await asyncio.to_thread(answer_of, platform, "evacuations", "end", evacuation["evacuation_id"])
     assert ended["state"] == "ended"
     return {one["cell"]: one["state"] for one in evacuation["primaries"]}
 
 
 async def came_home(platform: WholePlatform, zone: str) -> dict[str, str]:
-    back = await asyncio.to_thread(ordered, platform, "evacuations", "fail-back", zone)
+    back = await asyncio.to_thread(answer_of, platform, "evacuations", "fail-back", zone)
     assert back["state"] == "ended", back
     return {one["cell"]: one["state"] for one in back["primaries"]}
 
@@ -129,6 +136,7 @@ async def test_mutant_who_evacuates_homes_alone_leaves_a_primary_behind(tmp_path
     options = (*STANDBYS, "--cells", "1")
     up = await asyncio.to_thread(platform.up_as, "evacuate_homes_alone", *options)
     try:
+        assert await wait_until(lambda: knows_every_process(platform), deadline_s=BACK_DEADLINE_S)
         assert await left(platform, "a") == {"cell-1": "switched"}
         assert primary_zones(platform) == {"cell-1": "b"}
         assert await wait_until(lambda: platform.is_protected("cell-1", promotions=1), deadline_s=BACK_DEADLINE_S)

@@ -5,10 +5,11 @@ before has told all of its own. The wait is written with the activation, ended w
 the relay, which tells first what was kept back. Knows neither relays nor HTTP.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import orjson
+from psycopg.rows import TupleRow
 
 from cell.store import arrays
 from cell.store.events import HISTORY, LAG_MAX
@@ -184,9 +185,15 @@ async def note_departure(connection: Connection, units: Sequence[int]) -> None:
 
 async def untold_units(connection: Connection, units: Sequence[int]) -> list[int]:
     """Units of which this cell has still something to tell; those whose rows are being deleted have nothing."""
-    cursor = connection.cursor()
-    await cursor.execute(_UNTOLD_OF_UNITS.encode(), {"units": list(units), "sinks": ["webhooks", "broker"]})
-    return sorted({unit for _, unit in await cursor.fetchall()})
+    found = await _untold_of(connection, _UNTOLD_OF_UNITS, {"units": list(units), "sinks": ["webhooks", "broker"]})
+    return sorted({unit for _, unit in found})
+
+
+async def _untold_of(connection: Connection, question: str, wanted: Mapping[str, Any]) -> list[TupleRow]:
+    # What is unread meets what was asked about: two lists without an index, of which either may be long.
+    await rows(connection, "SET LOCAL enable_hashjoin = on")
+    cursor = await connection.cursor().execute(question.encode(), wanted)
+    return await cursor.fetchall()
 
 
 class EventWaits:
@@ -204,9 +211,7 @@ class EventWaits:
         }
         async with self._sessions.transaction() as connection:
             await rows(connection, f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
-            cursor = connection.cursor()
-            await cursor.execute(_UNTOLD_OF_ASKED.encode(), wanted)
-            return frozenset(wallet_id for wallet_id, _ in await cursor.fetchall())
+            return frozenset(wallet_id for wallet_id, _ in await _untold_of(connection, _UNTOLD_OF_ASKED, wanted))
 
     async def standing(self) -> list[Wait]:
         async with self._sessions.transaction() as connection:

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from cell.ports import StoreLostError
 from cell.store import arrays
+from cell.store.plans import BY_INDEX
 from cell.store.restored import Admit, InQuarantineError, admitted, must_be_open
 from contract.moves import MoveReason
 
@@ -26,7 +27,7 @@ STATEMENT_TIMEOUT_MS: Final = 60_000
 _CONNECT_TIMEOUT_S: Final = 3
 _WARNING_AT_COMMIT: Final = "01000"
 _OPTIONS: Final = (
-    "-c application_name=cell-move -c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=iso_8601 "
+    f"-c application_name=cell-move {BY_INDEX} -c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=iso_8601 "
     "-c bytea_output=hex -c extra_float_digits=1 -c synchronous_commit=on -c client_min_messages=warning "
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=10000 "
     "-c default_transaction_isolation=read\\ committed"

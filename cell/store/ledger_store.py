@@ -21,7 +21,7 @@ from cell.ledger.outcomes import Changes
 from cell.ledger.view import Loaded
 from cell.ports import StoreBusyError, StoreLostError, StoreRefusedError
 from cell.store import arrays, promises
-from cell.store.pipeline import Pipeline
+from cell.store.pipeline import Answer, Pipeline
 from cell.store.plans import BY_INDEX
 from cell.store.restored import Admit, InQuarantineError, must_be_open
 from cell.store.statements import (
@@ -154,8 +154,7 @@ class PostgresSession:
             await pipeline.sync()
         except psycopg.Error as error:
             raise self._failure(error) from error
-        if commit.tag != "COMMIT" or self._commit_is_doubtful:
-            raise StoreLostError(f"the commit was answered by {commit.tag}")
+        self._must_be_committed(commit)
 
     async def held_wallets(self, wallet_ids: Sequence[WalletId]) -> frozenset[WalletId]:
         try:
@@ -235,9 +234,8 @@ class PostgresSession:
         touched = {wallet.wallet_id: wallet for change in changes for wallet in change.wallets}
         altered = [wallet for wallet in touched.values() if wallet.seq != born.get(wallet.wallet_id)]
         written = [pair for change in changes for pair in zip(change.entries, change.recorded, strict=True)]
-        inserted = None
         if opened:
-            inserted = await self._insert_wallets(pipeline, opened)
+            await self._insert_wallets(pipeline, opened)
         rows = pipeline.send(INSERT_ENTRIES_AND_TRANSACTIONS, *entry_columns(written))
         updated = pipeline.send(UPDATE_WALLETS, *wallet_columns(altered)) if altered else None
         self._send_the_rest(pipeline, changes)
@@ -246,15 +244,17 @@ class PostgresSession:
         counts = rows.rows()[0]
         if counts != (len(written), len(written)) or (updated and updated.count != len(altered)):
             raise StoreLostError(f"{len(written)} entries were sent, {counts} were written")
-        if commit.tag != "COMMIT" or self._commit_is_doubtful or inserted not in (None, len(opened)):
+        self._must_be_committed(commit)
+
+    def _must_be_committed(self, commit: Answer) -> None:
+        if commit.tag != "COMMIT" or self._commit_is_doubtful:
             raise StoreLostError(f"the commit was answered by {commit.tag}")
 
-    async def _insert_wallets(self, pipeline: Pipeline, opened: list[Any]) -> int:
+    async def _insert_wallets(self, pipeline: Pipeline, opened: list[Any]) -> None:
         rows = pipeline.send(INSERT_WALLETS, *opened_columns(opened))
         await pipeline.sync()
         if rows.count != len(opened):
             raise StoreBusyError("a wallet was opened by somebody else meanwhile")
-        return rows.count
 
     def _send_the_rest(self, pipeline: Pipeline, changes: Sequence[Changes]) -> None:
         deltas: defaultdict[tuple[str, str], int] = defaultdict(int)

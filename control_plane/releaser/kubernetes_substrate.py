@@ -33,6 +33,7 @@ from control_plane.releaser.manifests import (
     image_of,
     image_patch,
     migration_job,
+    selector_of_processes,
 )
 from control_plane.releaser.substrate import CALL_TIMEOUT_S, ImageOrder, InstallOutcome, NotTaken, Outcome, Taken
 from control_plane.rollouts.model import CellSeen
@@ -89,7 +90,7 @@ class KubernetesSubstrate:
     def _objects(self, cell: CellId) -> CellObjects:
         named: dict[str, Any] = {
             "namespace": self._namespace.format(cell=cell),
-            "label_selector": f"app.kubernetes.io/part-of=cellwallet,cellwallet/cell={cell}",
+            "label_selector": selector_of_processes(cell),
             "_request_timeout": REQUEST_TIMEOUT_S,
         }
         plain = self._calls.plain

@@ -42,7 +42,7 @@ from control_plane.releaser.cnpg import (
     step_of,
     switch_over,
 )
-from control_plane.releaser.manifests import switch_over_patch
+from control_plane.releaser.manifests import selector_of_processes, switch_over_patch
 from control_plane.releaser.substrate import NotTaken
 from control_plane.releaser.switch_overs import (
     MustWait,
@@ -166,7 +166,7 @@ class KubernetesSwitchOvers:
         pods = self._core.list_namespaced_pod(
             namespace=namespace, label_selector=selector_of(order.cell.id), _request_timeout=REQUEST_TIMEOUT_S
         )
-        selector = f"app.kubernetes.io/part-of=cellwallet,cellwallet/cell={order.cell.id}"
+        selector = selector_of_processes(order.cell.id)
         deployments = self._apps.list_namespaced_deployment(
             namespace=namespace, label_selector=selector, _request_timeout=REQUEST_TIMEOUT_S
         )

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from contract.ids import CellId
 from contract.values import value
 from control_plane.rollouts.model import CellSeen, Preparation, ProcessSeen, ZoneSeen
 
@@ -46,6 +47,11 @@ class CellObjects:
             for one in self.deployments
             if ZONE in one["metadata"].get("labels", {}) and _container(one, API) is not None
         ]
+
+
+def selector_of_processes(cell: CellId) -> str:
+    """What its chart labels: its API processes and Jobs, and not its database."""
+    return f"app.kubernetes.io/part-of=cellwallet,cellwallet/cell={cell}"
 
 
 def cell_seen(found: CellObjects, image: str) -> CellSeen:

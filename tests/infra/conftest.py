@@ -4,26 +4,23 @@ Without the tools these tests are skipped, and say so; with CELLWALLET_INFRA=req
 that is a failure, so that no green run can hide it.
 """
 
-import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
+from control_plane_databases import copied, migrated
 from releasing.cluster_world import Ground, control_plane_account, running_prometheus
 from releasing.played_databases import serve_databases
 from releasing.stand_in_cells import stand_in_cells
 
 from cellwallet.local.scratch import ScratchCluster, ScratchDatabase
-from control_plane.store.migrate import migrate
 from infra.charts import helm_renderer
 from infra.cluster.local import LocalCluster, local_cluster
 from infra.cluster.programs import CONTROL_PLANE
 from infra.tools.finding import ToolsMustBeBuiltError, find_tools
 
 IS_REQUIRED = os.environ.get("CELLWALLET_INFRA") == "required"
-_numbers = itertools.count(1)
-
 
 Find = Callable[[Collection[str]], dict[str, Path]]
 
@@ -76,17 +73,10 @@ def ground(
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_cluster: ScratchCluster) -> ScratchDatabase:
-    template = postgres_cluster.new_control_plane_database()
-    migrate(template.url("control_plane"), app_role="control_plane")
-    return template
+    return migrated(postgres_cluster)
 
 
 @pytest.fixture
 def database_url(postgres_cluster: ScratchCluster, migrated_template: ScratchDatabase) -> Iterator[str]:
-    name = f"infra_{next(_numbers)}"
-    with postgres_cluster.cluster.superuser() as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {migrated_template.name} OWNER control_plane STRATEGY wal_log"
-        )
-    yield postgres_cluster.cluster.url("control_plane", name)
-    postgres_cluster.cluster.drop_database(name)
+    with copied(postgres_cluster, migrated_template) as url:
+        yield url

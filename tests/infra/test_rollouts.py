@@ -27,7 +27,7 @@ from releasing.cluster_world import (
     install,
     may,
 )
-from releasing.release_world import has_ended, is_dead, rollout_when
+from releasing.release_world import FORWARD, has_ended, is_dead, rollout_when
 from releasing.stand_in_cells import Behaviour
 from running_platform import until
 
@@ -36,16 +36,6 @@ from infra.cluster.local import ZONES
 
 pytestmark = pytest.mark.timeout(900)
 
-FORWARD = (
-    "rollout.advanced",
-    "rollout.prepared",
-    "rollout.before_image",
-    "rollout.image_put",
-    "rollout.noted",
-    "rollout.judged",
-    "rollout.audited",
-)
-"""In the order in which a wave comes to them."""
 DEADLINE_S = 240.0
 
 

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+from releasing.small_api_server import kubeconfig_of
+from served_in_a_thread import served
 
 from contract.values import value
 from infra.cluster.api import Api
@@ -48,7 +50,8 @@ class FaultyProxy:
         self._faults.clear()
 
     def end(self) -> None:
-        """Whoever is kept waiting is let go."""
+        """No more faults, and whoever is kept waiting is let go."""
+        self.forget()
         self._over.set()
 
     def next_fault(self, method: str) -> Fault | None:
@@ -69,20 +72,8 @@ class FaultyProxy:
 def faulty_proxy(api: Api, folder: Path) -> Iterator[tuple[FaultyProxy, Path]]:
     """The proxy, and a kubeconfig that leads through it."""
     proxy = FaultyProxy(api)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-    kubeconfig = folder / "faulty.kubeconfig"
-    kubeconfig.write_text(_kubeconfig(proxy.url))
-    try:
-        yield proxy, kubeconfig
-    finally:
-        proxy.forget()
-        proxy.end()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(_handler(proxy), before_the_end=proxy.end) as proxy.url:
+        yield proxy, kubeconfig_of(proxy.url, folder)
 
 
 def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
@@ -125,13 +116,3 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
-
-
-def _kubeconfig(url: str) -> str:
-    """JSON is YAML too."""
-    return (
-        '{"apiVersion": "v1", "kind": "Config", "current-context": "faulty",'
-        ' "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "nobody"}}],'
-        ' "users": [{"name": "nobody", "user": {}}],'
-        f' "clusters": [{{"name": "faulty", "cluster": {{"server": "{url}"}}}}]}}'
-    )

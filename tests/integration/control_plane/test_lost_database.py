@@ -1,13 +1,13 @@
 """The control plane's database is lost, and two real cells tell an empty one what they own, isolated wallets too."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cell_databases import CellDatabases
 from cell_lanes import code
+from control_plane_databases import copied
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from ledger_book import Book
 from moving_cells import CONTROL_PLANE, MovingCell, done, mover, two_cells
@@ -58,17 +58,8 @@ async def cells(cell_databases: CellDatabases) -> AsyncIterator[Cells]:
 @pytest.fixture
 def another_url(postgres_cluster: ScratchCluster, migrated_template: ScratchDatabase) -> Iterator[str]:
     """A database for the control plane that knows nothing."""
-    with _fresh(postgres_cluster, migrated_template) as url:
+    with copied(postgres_cluster, migrated_template) as url:
         yield url
-
-
-@contextmanager
-def _fresh(postgres_cluster: ScratchCluster, template: ScratchDatabase) -> Iterator[str]:
-    name = "control_plane_after_the_loss"
-    with postgres_cluster.cluster.superuser() as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template.name} OWNER control_plane STRATEGY wal_log")
-    yield postgres_cluster.cluster.url("control_plane", name)
-    postgres_cluster.cluster.drop_database(name)
 
 
 async def ask(platform: RunningPlatform, path: str, **body: Any) -> tuple[int, dict[str, Any]]:

@@ -1,17 +1,14 @@
 """A fresh database of the control plane, and a machine of stand-ins."""
 
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from control_plane_databases import copied, migrated
 from platform_keys import PlatformKeys
 from releasing.release_world import ReleaseWorld
 
 from cellwallet.local.scratch import ScratchCluster, ScratchDatabase
-from control_plane.store.migrate import migrate
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -21,20 +18,13 @@ def keys(tmp_path: Path) -> PlatformKeys:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_cluster: ScratchCluster) -> ScratchDatabase:
-    template = postgres_cluster.new_control_plane_database()
-    migrate(template.url("control_plane"), app_role="control_plane")
-    return template
+    return migrated(postgres_cluster)
 
 
 @pytest.fixture
 def database_url(postgres_cluster: ScratchCluster, migrated_template: ScratchDatabase) -> Iterator[str]:
-    name = f"releases_{next(_numbers)}"
-    with postgres_cluster.cluster.superuser() as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {migrated_template.name} OWNER control_plane STRATEGY wal_log"
-        )
-    yield postgres_cluster.cluster.url("control_plane", name)
-    postgres_cluster.cluster.drop_database(name)
+    with copied(postgres_cluster, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import http.server
 import json
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from control_plane_process import free_port
 from running_platform import until
+from served_in_a_thread import served
 
 from contract.ids import CellId
 from control_plane.cell_admin import admin_client
@@ -86,8 +86,8 @@ async def test_evidence_does_not_tell_by_which_password_it_was_asked() -> None:
 
 
 @pytest.fixture
-def exporter() -> Iterator[int]:
-    """Cells whose requests grow with time: the second fails a fifth of them."""
+def exporter() -> Iterator[str]:
+    """Host and port of cells whose requests grow with time: the second fails a fifth of them."""
     began_s = time.time()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -115,17 +115,12 @@ def exporter() -> Iterator[int]:
         def log_message(self, *arguments: object) -> None:
             del arguments
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Handler) as url:
+        yield url.removeprefix("http://")
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, exporter: int) -> Iterator[str]:
+def prometheus(tmp_path: Path, exporter: str) -> Iterator[str]:
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("the program prometheus is not installed")
@@ -133,7 +128,7 @@ def prometheus(tmp_path: Path, exporter: int) -> Iterator[str]:
         {
             "job_name": name,
             "metrics_path": f"/{name}/metrics",
-            "static_configs": [{"targets": [f"127.0.0.1:{exporter}"], "labels": {"cell": name, "job": "cell"}}],
+            "static_configs": [{"targets": [exporter], "labels": {"cell": name, "job": "cell"}}],
         }
         for name in ("cell-1", "cell-2")
     ]

@@ -10,19 +10,8 @@ import pytest
 from certificates import certificate_document
 from platform_keys import bearer
 from psycopg.types.json import Jsonb
-from releasing.release_world import ReleaseWorld, has_ended, is_dead, rollout_when
+from releasing.release_world import FORWARD, ReleaseWorld, has_ended, is_dead, rollout_when
 from running_platform import until
-
-FORWARD = (
-    "rollout.advanced",
-    "rollout.prepared",
-    "rollout.before_image",
-    "rollout.image_put",
-    "rollout.noted",
-    "rollout.judged",
-    "rollout.audited",
-)
-"""In the order in which a wave comes to them."""
 
 
 def images(rollout: dict[str, Any]) -> set[str]:

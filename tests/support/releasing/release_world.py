@@ -36,6 +36,16 @@ sys.exit(len(attempts.read_text()) < int(sys.argv[2]))
 """
 """Goes well at the attempt that it is told, and at each after it."""
 ZONES = ("a", "b", "c")
+FORWARD = (
+    "rollout.advanced",
+    "rollout.prepared",
+    "rollout.before_image",
+    "rollout.image_put",
+    "rollout.noted",
+    "rollout.judged",
+    "rollout.audited",
+)
+"""Crash points of a rollout, in the order in which a wave comes to them."""
 SIGNS_OF_LIFE_S = 2.0
 JUDGED_BY = {"window_s": 0.5, "windows_good": 1, "windows_bad_max": 2, "requests_min": 5, "settle_max_s": 20.0}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from served_in_a_thread import served
+
 Document = dict[str, Any]
 KINDS = {
     "clusters": "Cluster",
@@ -151,7 +153,7 @@ def kubeconfig_of(url: str, folder: Path) -> Path:
 
 @contextmanager
 def small_api_server() -> Iterator[SmallApiServer]:
-    served, silence = SmallApiServer(), threading.Event()
+    api, silence = SmallApiServer(), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -159,10 +161,10 @@ def small_api_server() -> Iterator[SmallApiServer]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             kind = self.headers.get("Content-Type", "")
-            if served.is_silent:
+            if api.is_silent:
                 silence.wait()
                 return
-            status, document, headers = served.answer(self.command, self.path, kind, body)
+            status, document, headers = api.answer(self.command, self.path, kind, body)
             text = json.dumps(document).encode()
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -176,16 +178,9 @@ def small_api_server() -> Iterator[SmallApiServer]:
         def log_message(self, *arguments: object) -> None:
             del arguments
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, name="small API server")
-    thread.start()
-    try:
-        yield served
-    finally:
-        served.may_answer.set()
+    def let_go() -> None:
+        api.may_answer.set()
         silence.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+    with served(Handler, before_the_end=let_go) as api.url:
+        yield api

@@ -7,12 +7,13 @@ as rollouts need it. So what is really decided on is what the cluster really run
 
 import http.server
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from time import time
 from typing import Any
+
+from served_in_a_thread import served
 
 from contract.values import value
 from infra.cluster.api import Api
@@ -129,17 +130,8 @@ def stand_in_cells(api: Api) -> Iterator[StandInCells]:
         def log_message(self, *arguments: object) -> None:
             del arguments
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    cells.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, name="stand-in cells")
-    thread.start()
-    try:
+    with served(Handler) as cells.url:
         yield cells
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _sample(name: str, labels: Mapping[str, str], number: float) -> str:

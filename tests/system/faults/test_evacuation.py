@@ -37,7 +37,7 @@ def answer_of(platform: WholePlatform, *arguments: str) -> dict[str, Any]:
 
 
 async def knows_every_process(platform: WholePlatform) -> bool:
-    """Whether the control plane does: a process says who it is when it serves, and the platform does not wait for that."""
+    """Whether the control plane does: a process that serves says who it is, and `up` does not wait for that."""
     cells = (await asyncio.to_thread(answer_of, platform, "cells", "list"))["cells"]
     return all(len(cell["api"]) == API_PROCESSES for cell in cells)
 

@@ -1,13 +1,13 @@
 """Verbs of operators find their control plane: the one that the environment names, else the one of this machine."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import typer
+from served_in_a_thread import served
 from typer.testing import CliRunner
 
 from cellwallet.__main__ import app
@@ -34,13 +34,8 @@ class ControlPlane(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(ControlPlane) as found:
+        yield f"{found}/"
 
 
 def test_a_control_plane_elsewhere_is_asked_with_the_token_that_was_named(

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     move_converged_ms: Annotated[float, Field(gt=0, le=1_000)] = 100.0
     """A pass of the copy that takes no longer may be followed by a fence; what is left to carry then is about that."""
     move_passes_max: Annotated[int, Field(ge=1, le=100)] = 5
-    """Passes after the first copy, before a unit that is written faster than it can be copied is left where it is."""
+    """Passes after the first copy that hope for that; then half a second is enough, for which fifteen more may try."""
     move_retention_h: Annotated[float, Field(ge=0, le=8_760)] = 72.0
     """Hours for which a cell keeps the rows of what it has given away, for the case that it comes back."""
     moves_need_standbys: bool = False

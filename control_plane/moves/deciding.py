@@ -173,15 +173,17 @@ def _converging(unit: int, passes: list[Pass], policy: MovePolicy) -> CopyPass |
     """None = the target is so close behind that a fence may be taken."""
     if not passes:
         return CopyPass(unit=unit, is_first=True)
-    if len(passes) > 1 and passes[-1].ms < policy.converged_ms:
+    done, last = len(passes) - 1, passes[-1]
+    if done > 0 and last.ms < policy.converged_ms:
         return None
-    if len(passes) > policy.passes_max:
-        last = passes[-1]
-        if last.ms < policy.bearable_ms * (2 if last.rows <= policy.few_rows else 1):
-            return None
-        detail = f"unit {unit}: pass {len(passes) - 1} took {last.ms:.0f} ms for {last.rows} rows; no fence was taken"
-        return Stop(kind="aborted", reason=StopReason.UNIT_MUST_CONVERGE, detail=detail)
-    return CopyPass(unit=unit, is_first=False)
+    if done < policy.passes_max:
+        return CopyPass(unit=unit, is_first=False)
+    if last.ms < policy.bearable_ms * (2 if last.rows <= policy.few_rows else 1):
+        return None
+    if done < policy.passes_max + policy.more_passes_max and last.ms < policy.outpaced_ms:
+        return CopyPass(unit=unit, is_first=False)
+    detail = f"unit {unit}: pass {done} took {last.ms:.0f} ms for {last.rows} rows; no fence was taken"
+    return Stop(kind="aborted", reason=StopReason.UNIT_MUST_CONVERGE, detail=detail)
 
 
 def _under_the_fence(move: MoveRecord, hand: InHand, policy: MovePolicy, now: datetime) -> Step:

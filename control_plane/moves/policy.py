@@ -13,9 +13,13 @@ class MovePolicy:
     converged_ms: float = 100.0
     """A pass of the copy that takes no longer may be followed by a fence."""
     passes_max: int = 5
-    """Passes after the first copy; a unit that still does not converge stays where it is."""
+    """Passes after the first copy that hope to converge."""
     bearable_ms: float = 500.0
-    """What the last of them may take all the same; a fence stands for four times that."""
+    """What one may take after that all the same; a fence stands for four times that."""
+    more_passes_max: int = 15
+    """Where none was bearable: nobody waits for a pass, and on a busy machine the next may find a quieter moment."""
+    outpaced_ms: float = 5_000.0
+    """Who then takes so long is written to faster than it can be copied, and stays where it is."""
     few_rows: int = 50
     """So few left to carry over are not the unit's haste but the machine's slowness: twice as long is bearable."""
     stands_ms: int = FENCE_MAX_MS

@@ -8,7 +8,7 @@ from moving.move_world import MoveWorld
 
 from control_plane.moves.deciding import _converging
 from control_plane.moves.policy import MovePolicy
-from control_plane.moves.steps import Pass
+from control_plane.moves.steps import CopyPass, Pass, Stop
 
 NewWorld = Callable[..., MoveWorld]
 W = "00000000-0000-0000-0000-000000000000"
@@ -110,6 +110,16 @@ def test_a_slow_machine_is_no_reason_to_stay(new_world: NewWorld) -> None:
 def test_of_little_that_is_left_more_time_is_borne(rows: int, ms: float, *, is_bearable: bool) -> None:
     passes = [Pass(unit=1, rows=10_000, ms=900.0)] + [Pass(unit=1, rows=rows, ms=ms)] * 5
     assert (_converging(1, passes, MovePolicy()) is None) == is_bearable
+
+
+@pytest.mark.parametrize(
+    ("count", "ms", "next_step"), [(5, 4_999.0, CopyPass), (5, 5_000.0, Stop), (19, 501.0, CopyPass), (20, 501.0, Stop)]
+)
+def test_a_busy_machine_is_given_time_and_a_unit_that_outpaces_the_copy_is_not(
+    count: int, ms: float, next_step: type[CopyPass | Stop]
+) -> None:
+    passes = [Pass(unit=1, rows=10_000, ms=900.0)] + [Pass(unit=1, rows=1_000, ms=ms)] * count
+    assert isinstance(_converging(1, passes, MovePolicy()), next_step)
 
 
 def test_rows_that_arrive_wrong_are_found_and_told(new_world: NewWorld) -> None:

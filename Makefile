@@ -14,7 +14,7 @@ up: $(VENV)/.run
 
 test: $(VENV)/.dev check
 	@failed=; for suite in layout integration simulation system; do \
-		echo "tests/$$suite"; $(RUN) pytest -q tests/$$suite || failed="$$failed tests/$$suite"; \
+		echo "tests/$$suite"; $(RUN) pytest -q --durations=10 tests/$$suite || failed="$$failed tests/$$suite"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 check: $(VENV)/.dev

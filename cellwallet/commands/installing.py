@@ -5,8 +5,6 @@ control plane applies what comes of it, with its own rights.
 """
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +14,9 @@ from rich.table import Table
 from cellwallet.commands.operators import Operator
 from cellwallet.commands.tables import print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, err, fail, print_json
+from cellwallet.helm import ChartRefusedError, HelmMustRunError, templated
 
 CHART = Path("helm/cell-app")
-KUBE_VERSION = "1.36.1"
-"""Said, because older engines of Helm otherwise take an old one; the chart looks at nothing but the minimum."""
-HELM_TIMEOUT_S = 60.0
 INSTALL_TIMEOUT_S = 90.0
 """The control plane reads, tries and applies each object."""
 
@@ -71,19 +67,11 @@ def rendered(chart: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
         import yaml  # noqa: PLC0415 - it comes with an extra that only this verb needs
     except ImportError:
         fail("pip install 'cellwallet[kubernetes]': objects of Kubernetes are read as YAML")
-    program = shutil.which("helm")
-    if program is None:
-        fail("helm must be installed and on the PATH: the chart is rendered by it")
-    command = [program, "template", "cell-app", str(chart), "--kube-version", KUBE_VERSION, "--values", "-"]
     try:
-        told = subprocess.run(  # noqa: S603 - found on the PATH
-            command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=HELM_TIMEOUT_S
-        )
-    except subprocess.TimeoutExpired:
-        fail(f"helm must answer within {HELM_TIMEOUT_S:g} s")
-    if told.returncode != 0:
-        fail(told.stderr.strip() or told.stdout.strip())
-    return [one for one in yaml.safe_load_all(told.stdout) if one]
+        text = templated("cell-app", chart, values)
+    except (HelmMustRunError, ChartRefusedError) as error:
+        fail(str(error))
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 def _values(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from charts import HELM, KUBE_VERSION, helm_program, needs_helm
 from recorded_stack import GROUND, Recording, record, record_refusal
 from stacks import CELLS, STACKS, built, cell, document, example_certificate, fleet, ran, read, settings, small_charts
 
-from infra.charts import KUBE_VERSION as RENDERED_FOR
+from cellwallet.helm import KUBE_VERSION as RENDERED_FOR
 from infra.charts import ChartMustRenderError, helm_renderer
 from infra.headroom import cell_needs, fleet_needs
 from infra.manifests import Object, cell_app_values

@@ -14,8 +14,8 @@ import grpc
 from google.protobuf import empty_pb2
 from kubernetes import config, dynamic
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
-from pulumi.runtime.proto.plugin_pb2 import PluginInfo
+from plain_provider import PlainProvider, changed_inputs
+from pulumi.runtime.proto import provider_pb2
 from recorded_stack import plain, struct
 
 MANAGER = "pulumi"
@@ -28,26 +28,10 @@ NAMED_BY = {"apiVersion", "kind"}
 Object = dict[str, Any]
 
 
-class ApplyingProvider(provider_pb2_grpc.ResourceProviderServicer):
+class ApplyingProvider(PlainProvider):
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._client: Any = None
-
-    def Attach(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return empty_pb2.Empty()
-
-    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Who shakes hands promises previews of its own."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "it is configured without")
-
-    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return PluginInfo(version="0.0.0")
-
-    def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.CheckResponse(inputs=request.news)
-
-    def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
         given = plain(request.args)
@@ -55,14 +39,11 @@ class ApplyingProvider(provider_pb2_grpc.ResourceProviderServicer):
             config_file=given.get("kubeconfig"), context=given["context"], persist_config=False
         )
         self._client = dynamic.DynamicClient(client, cache_file=str(self._cache))
-        return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=False, acceptResources=False)
-
-    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.CheckResponse(inputs=request.news)
+        return super().Configure(request, context)
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
         before, after = plain(request.old_inputs), plain(request.news)
-        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        changed = changed_inputs(request)
         kinds = provider_pb2.DiffResponse
         replaces = [name for name in changed if name in NAMED_BY]
         if _name(before) != _name(after):
@@ -102,9 +83,6 @@ class ApplyingProvider(provider_pb2_grpc.ResourceProviderServicer):
             context.abort(grpc.StatusCode.INTERNAL, f"{_id(asked)}: {error.summary()}")
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"{_id(asked)} must be gone in {GONE_TIMEOUT_S:g} s")
         return None
-
-    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return empty_pb2.Empty()
 
     def _apply(self, asked: Object, context: grpc.ServicerContext) -> None:
         try:

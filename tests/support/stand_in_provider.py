@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 from cloud_answers import Inputs, answers, identity
 from google.protobuf import empty_pb2
+from plain_provider import PlainProvider, changed_inputs
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
-from pulumi.runtime.proto.plugin_pb2 import PluginInfo
 from recorded_stack import plain, struct
 
 from contract.values import value
@@ -133,37 +133,14 @@ def _document(thing: Thing) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in ("id", "type", "name", "inputs", "revision")}
 
 
-class StandInProvider(provider_pb2_grpc.ResourceProviderServicer):
-    """One for each package; without previews of its own, so that what is not made yet is unknown."""
+class StandInProvider(PlainProvider):
+    """One for each package."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def Attach(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return empty_pb2.Empty()
-
-    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Who shakes hands promises previews of its own."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "it is configured without")
-
-    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return PluginInfo(version="0.0.0")
-
-    def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.CheckResponse(inputs=request.news)
-
-    def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
-
-    def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=False, acceptResources=False)
-
-    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return provider_pb2.CheckResponse(inputs=request.news)
-
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
-        before, after = plain(request.old_inputs), plain(request.news)
-        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        changed = changed_inputs(request)
         kinds = provider_pb2.DiffResponse
         return kinds(
             changes=kinds.DIFF_SOME if changed else kinds.DIFF_NONE,
@@ -193,9 +170,6 @@ class StandInProvider(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._ask("delete", _type(request.urn), _name(request.urn), context)
         self.world.remove(request.id)
-        return empty_pb2.Empty()
-
-    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
         return empty_pb2.Empty()
 
     def outputs(self, made: Thing) -> Inputs:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadtests.disk import DiskWatch
+from loadtests.disturbance import MachineWatch
 from loadtests.figures import Round
 from loadtests.usage import machine_busy_s
 
@@ -27,16 +28,16 @@ WINDOW_S = 1.0
 def measured_calmly(run: Callable[[], Round], *, patience_s: float, folder: Path) -> Round:
     """The calmest of a few attempts, each begun when the machine is calm or the patience is over; 0 = just run.
 
-    `folder` is on the disk whose calm is meant. Whether it stood still is told and does not choose among the attempts:
-    while we write, it may have stood still because of us.
+    `folder` is on the disk whose calm is meant. Whether it stood still, and whether the host kept processors back, is
+    told and does not choose among the attempts: while we work, both may be because of us.
     """
     attempts: list[Round] = []
     while True:
         if patience_s:
             wait_until_calm(patience_s, folder)
-        with DiskWatch(folder) as disk:
+        with MachineWatch(folder) as seen:
             one = run()
-        attempts.append(replace(one, disk_stalled_share=disk.stalled_share))
+        attempts.append(replace(one, disk_stalled_share=seen.disk_stalled_share, stolen_share=seen.stolen_share))
         if not patience_s or one.others_cores <= NOISY_CORES or len(attempts) == ATTEMPTS_MAX:
             return min(attempts, key=lambda one: one.others_cores)
 

@@ -39,6 +39,8 @@ class Round:
     """Cores that others kept busy meanwhile: how noisy the machine was."""
     disk_stalled_share: float = 0.0
     """Of the time, in which the disk let a small sync stand still: its noise, and what we asked of it."""
+    stolen_share: float = 0.0
+    """Of the processors' time, what the host kept for itself while we wanted it."""
     notes: tuple[str, ...] = ()
 
 
@@ -86,17 +88,20 @@ def document_of_figures(figures: Iterable[Figure]) -> dict[str, Any]:
 
 
 def noise_of(figures: Iterable[Figure]) -> dict[str, float]:
-    """How many cores others kept busy, and how much of the time the disk stood still, over all rounds."""
+    """Over all rounds: cores that others kept busy, and how much of the time disk and host kept us waiting."""
     rounds = [one for figure in figures for one in figure.rounds]
     if not rounds:
         return {}
     cores = [one.others_cores for one in rounds]
     stalled = [one.disk_stalled_share for one in rounds]
+    stolen = [one.stolen_share for one in rounds]
     return {
         "others_cores_median": _rounded(statistics.median(cores)),
         "others_cores_max": _rounded(max(cores)),
         "disk_stalled_share_median": _rounded(statistics.median(stalled)),
         "disk_stalled_share_max": _rounded(max(stalled)),
+        "stolen_share_median": _rounded(statistics.median(stolen)),
+        "stolen_share_max": _rounded(max(stolen)),
     }
 
 
@@ -127,6 +132,7 @@ def _round_document(one: Round) -> dict[str, Any]:
         "costs": {name: _rounded(cost) for name, cost in one.costs.items()},
         "others_cores": _rounded(one.others_cores),
         "disk_stalled_share": _rounded(one.disk_stalled_share),
+        "stolen_share": _rounded(one.stolen_share),
         "checks": [{"name": check.name, "passed": check.has_passed, "detail": check.detail} for check in one.checks],
         "notes": list(one.notes),
     }

@@ -147,6 +147,14 @@ def _runs(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield _run(document, "## The run" if len(runs) == 1 else f"## The run of {', '.join(new) or 'no target'}")
 
 
+def _stolen(noise: dict[str, Any]) -> str:
+    """Runs of earlier versions do not know it."""
+    if "stolen_share_max" not in noise:
+        return ""
+    shares = f"{noise['stolen_share_median']:.2%} (at most {noise['stolen_share_max']:.2%})"
+    return f"; the host kept {shares} of the processors' time for itself"
+
+
 def _run(document: dict[str, Any], head: str) -> str:
     machine, versions, settings = document["machine"], document["versions"], document["settings"]
     revision = document["revision"]
@@ -159,7 +167,8 @@ def _run(document: dict[str, Any], head: str) -> str:
         f"Linux {machine['kernel']}",
         "noise": f"others kept {noise.get('others_cores_median', 0)} cores busy (median of the rounds; "
         f"at most {noise.get('others_cores_max', 0)}); for {noise.get('disk_stalled_share_median', 0):.2%} of the time "
-        f"(at most {noise.get('disk_stalled_share_max', 0):.2%}) the disk let a small sync wait for more than 20 ms",
+        f"(at most {noise.get('disk_stalled_share_max', 0):.2%}) the disk let a small sync wait for more than 20 ms"
+        + _stolen(noise),
         "software": f"Python {versions['python']} ({versions['python_build']}), PostgreSQL {versions['postgresql']}, "
         + ", ".join(f"{name} {version}" for name, version in versions["packages"].items() if name in TOLD),
         "revision": f"{revision['revision']}{' with local changes' if revision['has_local_changes'] else ''}",

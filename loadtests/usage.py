@@ -77,9 +77,22 @@ def memory_peak_mb(pid: int) -> float:
 
 def machine_busy_s() -> float:
     """Since the machine's start, all cores: everything that is neither idle, waiting for a disk, nor stolen."""
-    fields = (PROC / "stat").read_text().partition("\n")[0].split()[1:]
-    user, nice, system, _, _, interrupts, soft_interrupts = map(int, fields[:7])
+    user, nice, system, _, _, interrupts, soft_interrupts, _ = _machine_ticks()
     return (user + nice + system + interrupts + soft_interrupts) / _TICKS_PER_S
+
+
+def machine_stolen_s() -> float:
+    """Since the machine's start, all cores: ready to run, and held by the host."""
+    return _machine_ticks()[7] / _TICKS_PER_S
+
+
+def machine_cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _machine_ticks() -> list[int]:
+    fields = (PROC / "stat").read_text().partition("\n")[0].split()[1:9]
+    return [int(field) for field in fields]
 
 
 def _cpu_of(pid: int) -> tuple[float, float]:

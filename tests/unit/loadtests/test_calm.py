@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from loadtests import disturbance
 from loadtests.calm import ATTEMPTS_MAX, measured_calmly
 from loadtests.disk import STALL_S, DiskWatch
 from loadtests.figures import Round
+from loadtests.usage import machine_cores
 
 
 def rounds(*noise_and_value: tuple[float, float]) -> Callable[[], Round]:
@@ -55,3 +57,15 @@ def test_syncs_that_are_quick_are_no_stall(tmp_path: Path, monkeypatch: pytest.M
     with DiskWatch(tmp_path) as disk:
         time.sleep(5 * STALL_S)
     assert disk.stalled_share == 0.0
+
+
+def test_a_round_tells_what_the_host_kept_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stolen_s = iter((7.0, 7.1))
+    monkeypatch.setattr(disturbance, "machine_stolen_s", lambda: next(stolen_s))
+
+    def run() -> Round:
+        time.sleep(0.1)
+        return Round(value=7.0, checks=())
+
+    one = measured_calmly(run, patience_s=0, folder=tmp_path)
+    assert 0.1 / machine_cores() < one.stolen_share <= 1.0 / machine_cores()

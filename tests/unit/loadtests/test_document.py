@@ -22,7 +22,14 @@ FAILED = Check(name="conservation", has_passed=False, detail="EUR off by 1")
 
 def figure(name: str, *values: float, check: Check = PASSED, p99: float = 40.0, loop: Loop = "closed") -> Figure:
     rounds = tuple(
-        Round(value=one, checks=(check,), latency_ms={"p99": p99}, others_cores=one, disk_stalled_share=one / 10)
+        Round(
+            value=one,
+            checks=(check,),
+            latency_ms={"p99": p99},
+            others_cores=one,
+            disk_stalled_share=one / 10,
+            stolen_share=one / 100,
+        )
         for one in values
     )
     return Figure(id=name, title=name, unit="commands/s", loop=loop, rounds=rounds)
@@ -123,6 +130,7 @@ def test_noise_is_what_others_did_meanwhile() -> None:
     noise = noise_of([figure("x", 0.1, 0.5, 0.3)])
     assert (noise["others_cores_median"], noise["others_cores_max"]) == (0.3, 0.5)
     assert (noise["disk_stalled_share_median"], noise["disk_stalled_share_max"]) == (0.03, 0.05)
+    assert (noise["stolen_share_median"], noise["stolen_share_max"]) == (0.003, 0.005)
     assert noise_of([]) == {}
 
 

@@ -7,13 +7,18 @@ stored state and may run twice: a holder that loses its lock finishes the round 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import psycopg
 import structlog
 
 from cell.ports import StoreLostError
 from cell.store.duty_lock import DutyLock, DutyLockLostError
+
+STANDBY_PERIODS: Final = 10
+STANDBY_REST_MAX_S: Final = 1.0
+"""Who does not hold the lock tries for it every tenth period, and at least so often: a duty goes on a second after its
+holder died, and processes that only wait ask the database for next to nothing."""
 
 log = structlog.get_logger()
 
@@ -92,9 +97,10 @@ class Duty:
 
     async def _rest(self) -> None:
         """A jittered period; the holder is up sooner when nudged, the others have nothing to hurry for."""
-        rest_s = self._period_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        rest_s = self._period_s * jitter
         if not self._is_held:
-            await asyncio.sleep(rest_s)
+            await asyncio.sleep(max(rest_s, min(rest_s * STANDBY_PERIODS, STANDBY_REST_MAX_S * jitter)))
             return
         try:
             async with asyncio.timeout(rest_s):

@@ -69,8 +69,7 @@ class DutyLock:
             )
         await self._admit(connection)
         if self._is_held:
-            await connection.execute("SELECT")  # a lock once held is held as long as its connection lives
-            return True
+            return True  # as long as its connection lives, and that has just answered
         row = await (
             await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_CLASS, self._key))
         ).fetchone()

@@ -66,8 +66,8 @@ async def must_be_open(connection: AsyncConnection[Any]) -> None:
 
 
 async def anybody(connection: AsyncConnection[Any]) -> None:
-    """For what must work in quarantine too: looking, adjudicating, auditing."""
-    del connection
+    """For what must work in quarantine too: looking, adjudicating, auditing. Raises only where nobody answers."""
+    await _ask(connection, "SELECT true")
 
 
 async def admitted(connection: AsyncConnection[Any], admit: Admit) -> AsyncConnection[Any]:

@@ -3,8 +3,8 @@
 Owns what is known after a failure: a commit that was cancelled while it waited for its standby is no commit yet.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import psycopg
@@ -63,18 +63,24 @@ class Sessions:
             MoveRefusedError: the cell is in quarantine: it neither takes a step nor tells of one.
 
         """
-        try:
+        with _refused_or_lost():
             async with self._taken() as connection, _told_of_doubt(connection):
                 await connection.set_isolation_level(isolation)
                 async with connection.transaction():
                     if commits_locally:
                         await connection.execute("SET LOCAL synchronous_commit = off")
                     yield connection
-        except InQuarantineError as error:
-            detail = "This cell was restored and has not been opened since."
-            raise MoveRefusedError(MoveReason.CELL_MUST_NOT_BE_QUARANTINED, detail) from error
-        except psycopg.OperationalError as error:
-            raise StoreLostError(str(error).strip()) from error
+
+    async def look(self, statement: str) -> list[TupleRow]:
+        """The rows of one statement that only reads, without a transaction around it.
+
+        Raises:
+            StoreLostError, MoveRefusedError: as `transaction`.
+
+        """
+        with _refused_or_lost():
+            async with self._taken() as connection:
+                return await rows(connection, statement)
 
     async def close(self) -> None:
         """A connection that is still in use is closed by its user."""
@@ -113,6 +119,17 @@ class Sessions:
         await admitted(connection, self._admit)
         arrays.register(connection)
         return connection
+
+
+@contextmanager
+def _refused_or_lost() -> Iterator[None]:
+    try:
+        yield
+    except InQuarantineError as error:
+        detail = "This cell was restored and has not been opened since."
+        raise MoveRefusedError(MoveReason.CELL_MUST_NOT_BE_QUARANTINED, detail) from error
+    except psycopg.OperationalError as error:
+        raise StoreLostError(str(error).strip()) from error
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ _LOCK_WALLETS: Final = "SELECT wallet_id FROM wallets WHERE unit = ANY(%s) ORDER
 """By id, as every batch of the write path takes them."""
 _FREEZE: Final = "UPDATE wallets SET frozen_by = %s WHERE unit = ANY(%s)"
 UNFREEZE: Final = "UPDATE wallets SET frozen_by = NULL WHERE unit = ANY(%s) AND frozen_by = ANY(%s)"
-_STANDING: Final = "SELECT unit, move_id, deadline FROM unit_state WHERE state = 'fenced' ORDER BY deadline"
+_STANDING: Final = "SELECT unit, deadline, clock_timestamp() FROM unit_state WHERE state = 'fenced' ORDER BY deadline"
 
 POST_MIGRATED: Final = """
 INSERT INTO account_deltas (account, currency, delta, cause)
@@ -110,9 +110,7 @@ class Source:
 
     async def standing(self) -> list[tuple[int, int]]:
         """Every fence: its unit, and the microseconds that it still stands; the next to fall first."""
-        async with self._sessions.transaction() as connection:
-            now_us = await clock_us(connection)
-            return [(unit, deadline_us - now_us) for unit, _, deadline_us in await rows(connection, _STANDING)]
+        return [(unit, deadline_us - now_us) for unit, deadline_us, now_us in await self._sessions.look(_STANDING)]
 
     async def _release(self, units: Sequence[int], verdict: Callable[[UnitRow, Instant], UnitRow]) -> list[UnitRow]:
         async with self._sessions.transaction() as connection:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -12,8 +13,9 @@ from cell_databases import CellDatabase
 from cell_proxy import database_proxy
 from cell_waiting import until
 
+from cell.background import duty
 from cell.background.duty import Duty
-from cell.store.duty_lock import lock_key
+from cell.store.duty_lock import DutyLock, lock_key
 from cell.telemetry import Metrics
 
 LONG_S = 3_600.0
@@ -74,6 +76,25 @@ async def test_exactly_one_of_two_works(database: CellDatabase) -> None:
         assert one.duty.is_held != other.duty.is_held
         assert {worker.figure("cell_duty_is_held") for worker in (one, other)} == {0, 1}
     assert {worker.figure("cell_duty_is_held") for worker in (one, other)} == {0}
+
+
+async def test_who_only_waits_for_the_lock_seldom_asks_for_it(
+    database: CellDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Counter[int]()
+
+    class Counted(DutyLock):
+        async def hold(self) -> bool:
+            looks[id(self)] += 1
+            return await super().hold()
+
+    monkeypatch.setattr(duty, "DutyLock", Counted)
+    one, other = Worker(database.app_url), Worker(database.app_url)
+    async with at_work(one, other):
+        await until(lambda: one.rounds + other.rounds >= 50)
+    waiting, working = sorted(looks.values())
+    assert working >= 50
+    assert waiting < working / 4
 
 
 async def test_two_duties_do_not_wait_for_each_other(database: CellDatabase) -> None:

@@ -3,9 +3,11 @@
 A figure is the median of its rounds and is worth what its checks are: one that failed makes it invalid.
 """
 
+import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from itertools import combinations_with_replacement
 from typing import Any, Literal
 
 from contract.values import value
@@ -61,11 +63,16 @@ class Figure:
         return max(one.value for one in self.rounds)
 
     def over(self, other: "Figure") -> float:
-        """The ratio of both: the median of the ratios of rounds that took turns, else that of the medians; 0 = none."""
-        if len(self.rounds) != len(other.rounds):
+        """The ratio of both, typical of the pairs that were measured side by side; 0 = none.
+
+        Where the other was measured several times for each of ours, those times' median is the pair's.
+        """
+        turns, rest = divmod(len(other.rounds), len(self.rounds))
+        if rest:
             return self.median / other.median if other.median else 0.0
-        pairs = zip(self.rounds, other.rounds, strict=True)
-        return statistics.median(ours.value / theirs.value if theirs.value else 0.0 for ours, theirs in pairs)
+        values = [one.value for one in other.rounds]
+        theirs = [statistics.median(values[at : at + turns]) for at in range(0, len(values), turns)]
+        return typical([ours.value / one if one else 0.0 for ours, one in zip(self.rounds, theirs, strict=True)])
 
     @property
     def is_valid(self) -> bool:
@@ -74,6 +81,14 @@ class Figure:
     def median_of(self, group: Literal["latency_ms", "costs"], name: str) -> float | None:
         found = [getattr(one, group)[name] for one in self.rounds if name in getattr(one, group)]
         return statistics.median(found) if found else None
+
+
+def typical(ratios: Sequence[float]) -> float:
+    """The median of the geometric means of all pairs, each with itself included (Hodges and Lehmann's estimator of the
+    logarithms): nearly as deaf to odd ones as the median, and steadier where all are noisy.
+    """
+    means = [math.sqrt(one * other) for one, other in combinations_with_replacement(ratios, 2)]
+    return statistics.median(means)
 
 
 def latency_ms_of(latencies: Histogram) -> dict[str, float]:
@@ -85,6 +100,11 @@ def latency_ms_of(latencies: Histogram) -> dict[str, float]:
 
 def document_of_figures(figures: Iterable[Figure]) -> dict[str, Any]:
     return {figure.id: _document(figure) for figure in figures}
+
+
+def figures_of_document(document: Mapping[str, Any]) -> dict[str, Figure]:
+    """What `document_of_figures` wrote, of whatever version."""
+    return {name: _figure(name, told) for name, told in document.items()}
 
 
 def noise_of(figures: Iterable[Figure]) -> dict[str, float]:
@@ -116,6 +136,26 @@ def _document(figure: Figure) -> dict[str, Any]:
         "costs": _medians(figure, "costs"),
         "rounds": [_round_document(one) for one in figure.rounds],
     }
+
+
+def _figure(name: str, told: Mapping[str, Any]) -> Figure:
+    rounds = tuple(
+        Round(
+            value=one["value"],
+            checks=tuple(
+                Check(name=check["name"], has_passed=check["passed"], detail=check["detail"]) for check in one["checks"]
+            ),
+            latency_ms=one["latency_ms"],
+            counts=one["counts"],
+            costs=one["costs"],
+            others_cores=one["others_cores"],
+            disk_stalled_share=one["disk_stalled_share"],
+            stolen_share=one.get("stolen_share", 0.0),
+            notes=tuple(one["notes"]),
+        )
+        for one in told["rounds"]
+    )
+    return Figure(id=name, title=told["title"], unit=told["unit"], loop=told["loop"], rounds=rounds)
 
 
 def _medians(figure: Figure, group: Literal["latency_ms", "costs"]) -> dict[str, float]:

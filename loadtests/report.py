@@ -21,6 +21,7 @@ from loadtests.gallery import CUTOVERS, OTHER, gallery, share_of_goal
 from loadtests.joining import joined
 from loadtests.machine import ROOT
 from loadtests.pictures import draw_pictures
+from loadtests.targets import judged_again
 
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 PICTURES = "performance"
@@ -57,8 +58,11 @@ METHOD = """## What was measured, and how
   the unit's owner exactly once, and the fleet is audited in full.
 - **PostgreSQL** has run for a while: statistics, files of its log and a checkpoint are there before anything is
   measured, and each round begins with a checkpoint.
-- **Rounds** alternate over all figures; a figure is the median of its rounds. Loops of seconds (P1 and P2: peaks and
-  peers) take turns several laps long within each round, and their ratios are medians of the ratios of one lap.
+- **Rounds** alternate over all figures; a figure is the median of its rounds. Loops of seconds that are compared with
+  one another take turns several laps long within each round, for a shared machine may be twice as fast a minute later.
+- **Ratios** are of what was measured side by side: of two figures of one lap, of a sustained rate and its round's
+  peers. The one that is told is the median of the geometric means of all pairs of these ratios (Hodges and Lehmann's
+  estimator): a median that differs less from run to run.
 - **Checks** after every run of postings: Σ wallets + Σ accounts = 0; what was acknowledged is in the ledger exactly
   once; sums are as answered; duplicates had no effect; chains hash as the contract says; at the end every log is
   folded and every hash computed again. A figure whose check fails is marked, and the run exits with 1.
@@ -109,7 +113,7 @@ def _document(file: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"{file}: {error}") from error
     if not isinstance(document, dict) or document.get("form") != FORM:
         raise argparse.ArgumentTypeError(f"{file} is no document of a run in form {FORM}")
-    return document
+    return judged_again(document)
 
 
 def _compare(document: dict[str, Any], other: dict[str, Any]) -> int:

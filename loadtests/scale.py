@@ -80,9 +80,9 @@ class Scale:
 FULL = Scale(
     wallets=100_000,
     rounds=3,
-    warm_up_s=1.5,
-    peak_s=4,
-    laps=3,
+    warm_up_s=1,
+    peak_s=2.5,
+    laps=6,
     probe_s=6,
     confirm_s=60,
     log_files=256,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from contract.values import value
-from loadtests.figures import Figure
+from loadtests.figures import Figure, figures_of_document
 
 Figures = Mapping[str, Figure]
 
@@ -318,6 +318,13 @@ def ratios(figures: Figures) -> dict[str, float]:
             if goal.over and all(need in figures for need in goal.needs):
                 found[f"{goal.figure} / {_stem(goal.over)}"] = round(goal.measured(figures), 3)
     return found
+
+
+def judged_again(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a run with the verdicts and ratios of today: runs of two versions are compared by one rule."""
+    figures = figures_of_document(document["figures"])
+    is_sound = all(check["passed"] for check in document["checks"])
+    return document | {"ratios": ratios(figures), "targets": judge(figures, is_sound=is_sound)}
 
 
 def _judge_goal(goal: Goal, figures: Figures, *, is_sound: bool) -> dict[str, Any]:

@@ -7,13 +7,23 @@ import pytest
 
 from loadtests.bench import exit_code
 from loadtests.checks import check_answers
-from loadtests.figures import Check, Figure, Loop, Round, document_of_figures, latency_ms_of, noise_of
+from loadtests.figures import (
+    Check,
+    Figure,
+    Loop,
+    Round,
+    document_of_figures,
+    figures_of_document,
+    latency_ms_of,
+    noise_of,
+    typical,
+)
 from loadtests.histogram import Histogram
 from loadtests.load import Tally, together
 from loadtests.report import render
 from loadtests.scale import FULL
 from loadtests.stage import Measurement
-from loadtests.targets import GOALS, judge, ratios
+from loadtests.targets import GOALS, judge, judged_again, ratios
 from loadtests.turns import turns_of
 
 PASSED = Check(name="conservation", has_passed=True)
@@ -94,10 +104,21 @@ def test_the_sustained_rate_is_judged_by_rate_latency_and_ratio() -> None:
 
 def test_a_ratio_compares_rounds_that_took_turns() -> None:
     """The machine was twice as fast in the second round, for both: their medians say less than their ratios."""
-    ours, theirs = figure("a", 10.0, 30.0, 11.0), figure("b", 10.0, 20.0, 10.0)
-    assert ours.over(theirs) == 1.1
-    assert ours.over(figure("c", 10.0, 20.0)) == 11.0 / 15.0
+    ours, theirs = figure("a", 10.0, 80.0, 10.0), figure("b", 10.0, 20.0, 10.0)
+    assert ours.over(theirs) == 1.5
+    assert ours.over(figure("c", 10.0, 20.0)) == 10.0 / 15.0
     assert ours.over(figure("d", 0.0, 0.0, 0.0)) == ours.over(figure("e", 0.0)) == 0.0
+
+
+def test_a_ratio_over_what_took_several_turns_a_round_is_over_their_median() -> None:
+    ours, theirs = figure("a", 10.0, 40.0), figure("b", 5.0, 4.0, 50.0, 20.0, 1.0, 90.0)
+    assert ours.over(theirs) == 2.0
+
+
+def test_one_odd_pair_does_not_move_a_ratio() -> None:
+    ours = figure("a", 9.0, 10.0, 11.0, 10.0, 500.0)
+    assert ours.over(figure("b", 10.0, 10.0, 10.0, 10.0, 10.0)) == pytest.approx(1.05, abs=0.01)
+    assert typical([1.0, 4.0]) == 2.0
 
 
 def test_brief_measurements_take_turns_and_long_ones_wait() -> None:
@@ -124,6 +145,15 @@ def test_ratios_name_what_they_compare() -> None:
         "write.hot.peak / write.uniform.peak": 2.0,
         "write.hot.peak / sql_ledger.hot": 8.0,
     }
+
+
+def test_a_document_is_judged_again_by_the_rules_of_today() -> None:
+    figures = hot_figures(hot=9_000, uniform=10_000, ledger=1_000)
+    written = {"figures": document_of_figures(figures.values()), "checks": [], "ratios": {"old": 7}, "targets": {}}
+    assert figures_of_document(written["figures"]) == figures
+    assert judged_again(written) == written | {"ratios": ratios(figures), "targets": judge(figures, is_sound=True)}
+    unsound = judged_again(written | {"checks": [{"name": "audit", "passed": False, "detail": ""}]})
+    assert not unsound["targets"]["P2"]["reached"]
 
 
 def test_noise_is_what_others_did_meanwhile() -> None:

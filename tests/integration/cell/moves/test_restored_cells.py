@@ -19,6 +19,7 @@ from cell.ports import StoreLostError
 from cell.quarantine import DatabaseWatch
 from cell.seen_file import SeenFileBrokenError, read_seen, write_seen
 from cell.store.duty_lock import DutyLock
+from cell.store.moves.sessions import MoveRefusedError
 from cell.store.restored import InQuarantineError, must_be_open
 from cell.store.units import UnitStore
 from contract.ids import WalletId, wallet_id_of
@@ -117,6 +118,8 @@ async def test_a_restored_cell_serves_nobody_and_does_nothing(world: World, book
         async with mover(a, _, [slot_of(BOB)]) as moving:
             for refused in (await moving.outgoing("survey"), await moving.fence()):
                 assert (refused.status_code, refused.json()["reason"]) == (409, "cell_must_not_be_quarantined")
+        with pytest.raises(MoveRefusedError, match="cell_must_not_be_quarantined"):
+            await a.moves.source.standing()
         async with a.client() as client:
             answer = await client.get(f"/admin/grants/{UNIT}")
             assert answer.json()["reason"] == "cell_must_not_be_quarantined"

@@ -17,6 +17,7 @@ RUN [ "$SERVICE" != control_plane ] \
  || pip install --require-hashes --only-binary :all: --requirement /source/requirements-kubernetes.lock
 COPY pyproject.toml README.md LICENSE /source/
 COPY contract /source/contract
+COPY lean_http /source/lean_http
 COPY cell /source/cell
 COPY router /source/router
 COPY control_plane /source/control_plane

@@ -7,8 +7,8 @@ from typing import Any
 
 import uvicorn
 
-from cell.api.transport import LeanProtocol
 from cell.settings import Settings
+from lean_http.protocol import LeanProtocol
 
 KEEP_ALIVE_S = 75
 """Above the usual 60 s of proxies, so that they and not we close idle connections."""

@@ -8,6 +8,7 @@ import orjson
 from contract.headers import JSON_TYPE, PROBLEM_TYPE
 from contract.problems import Problem, problem_document
 from contract.values import value
+from lean_http.protocol import WholeAnswer
 from router.asgi import Send
 from router.routing.headers import RawHeaders
 
@@ -64,6 +65,8 @@ def json_answer(document: dict[str, Any], *, status: int = 200, headers: RawHead
 
 async def send_answer(answer: Answer, send: Send) -> None:
     """Hand the answer to the server; one that breaks in the middle raises out of `rest` and stays incomplete."""
+    if answer.rest is None and isinstance(send, WholeAnswer) and send.whole(answer.status, answer.headers, answer.body):
+        return
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": answer.rest is not None})
     if answer.rest is None:

@@ -40,6 +40,8 @@ KEEP_ALIVE_S = 75
 """Above the 60 s of usual load balancers, so that they close idle connections and we never close under them."""
 
 BACKLOG = 2_048
+GC_ALLOCATIONS = 50_000
+"""Objects between looks of the garbage collector: some hundred requests, which leave no cycles behind."""
 ACCESS_LOG_FLUSH_S = 0.25
 SOURCE_PAUSE_S = 5.0
 
@@ -172,6 +174,7 @@ async def serve(
     admin_server = _server(router.admin, grace_s=1.0, http="httptools")
     gc.collect()
     gc.freeze()  # what stands now stands for ever: collections need not look at it
+    gc.set_threshold(GC_ALLOCATIONS, 20, 100)
     helpers = [
         asyncio.create_task(_for_ever(router.source), name="directory"),
         asyncio.create_task(_flush(router.access_log), name="access log"),

@@ -13,11 +13,12 @@ from typing import Any
 import httptools
 import uuid_utils
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from contract.problems import Problem
 from contract.reasons import Reason
+from lean_http.protocol import LeanProtocol
 from router.answers import problem_answer
 from router.routing.headers import RawHeaders, acceptable_request_id
 
@@ -46,7 +47,7 @@ class _PipelinedError(Exception):
     """The next request came before the answer to this one: it will not be read, and the connection ends."""
 
 
-class StrictProtocol(HttpToolsProtocol):
+class StrictProtocol(LeanProtocol):
     """One connection of a vendor. `on_refused` is called with the status of every answer made here."""
 
     def __init__(

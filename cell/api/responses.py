@@ -12,10 +12,10 @@ import orjson
 import uuid_utils
 from starlette.responses import Response
 
-from cell.api.transport import WholeAnswer
 from contract.headers import CELL, DEADLINE_MAX_MS, DEADLINE_MS, JSON_TYPE, PROBLEM_TYPE, REQUEST_ID
 from contract.problems import Problem, problem_document
 from contract.reasons import Reason
+from lean_http.protocol import WholeAnswer
 
 Headers = Iterable[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]

@@ -84,6 +84,8 @@ global
     spread-checks 5
     tune.bufsize 32768
     tune.maxrewrite 2048
+    # Maps are trees and expressions compiled: remembering what was looked up costs more than looking it up.
+    tune.pattern.cache-size 0
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contract", "cell", "router", "control_plane", "cellwallet", "infra")
+PACKAGES = ("contract", "lean_http", "cell", "router", "control_plane", "cellwallet", "infra")
 PURE = (
     *("contract", "cell/ledger", "cell/events", "router/routing"),
     *("control_plane/fleet", "control_plane/moves", "control_plane/rollouts", "control_plane/evacuations"),
@@ -19,7 +19,8 @@ BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", 
 TOP = (
     *("README.md", "Makefile", "pyproject.toml", "LICENSE", "CHANGELOG.md", ".ci/run"),
     *("Dockerfile", ".dockerignore", "compose.yaml"),
-    *("contract", "cell", "router", "control_plane", "cellwallet", "infra", "helm", "loadtests", "tests", "docs"),
+    *("contract", "lean_http", "cell", "router", "control_plane", "cellwallet", "infra", "helm", "loadtests"),
+    *("tests", "docs"),
 )
 HEADINGS = ("## What it is", "## What it never does", "## Read in this order", "## How to test it")
 

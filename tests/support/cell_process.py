@@ -22,7 +22,6 @@ from cell.api.admission import Admission
 from cell.api.application import vendor_application
 from cell.api.proofs import PublishedKeys
 from cell.api.tokens import vendor_tokens
-from cell.api.transport import LeanProtocol
 from cell.cell_tokens import CellTokens, CellTokenVerifier
 from cell.crash_points import CrashPoints
 from cell.lanes import LaneLimits, Lanes
@@ -35,6 +34,7 @@ from contract.configuration import CellConfiguration, PublicKey
 from contract.ids import wallet_id_of
 from contract.scopes import AUDIENCE, VENDOR_SCOPES
 from contract.signing import public_jwk
+from lean_http.protocol import LeanProtocol
 
 EVERY_SCOPE = " ".join(VENDOR_SCOPES)
 CELL = "cell-a"

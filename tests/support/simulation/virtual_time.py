@@ -19,7 +19,7 @@ from typing import Any
 
 START_S = 1_800_000_000.0
 """The wall clock at the beginning: a fixed day, so that nothing depends on today."""
-PACKAGES = ("cell", "router", "control_plane", "contract")
+PACKAGES = ("cell", "router", "control_plane", "contract", "lean_http")
 SELECTS_MAX = 3_000_000
 """Turns of the loop; whoever needs more is spinning without a wait."""
 

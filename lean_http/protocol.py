@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+_CLOSE = (b"connection", b"close")
+
 
 class GatheringTransport:
     """Gathers writes; everything else is the transport's own."""
@@ -67,15 +69,21 @@ class WholeAnswer:
     def whole(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Whether it has left; otherwise nothing was done, and the answer must be sent as ASGI has it.
 
-        `headers` have the body's length. As with ASGI, a caller that is gone takes whatever it is sent.
+        `headers` have the body's length, and `connection: close` if this answer is to be the last. As with ASGI, a
+        caller that is gone takes whatever it is sent.
         """
         cycle = self._cycle
         if cycle.disconnected:
             return True
         if cycle.response_started or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
             return False
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        told = (*cycle.default_headers, *headers)
+        if _CLOSE in told:
+            cycle.keep_alive = False
+            end = b"\r\n"
+        else:
+            end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        lines = [b"%b: %b\r\n" % header for header in told]
         head = b"".join((STATUS_LINE[status], *lines))
         if head.count(b"\n") != len(lines) + 1:
             raise ValueError("a header has a line feed in it")

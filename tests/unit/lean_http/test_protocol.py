@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from cell.api.responses import Responder
-from cell.api.transport import GatheringTransport, LeanProtocol
+from lean_http.protocol import GatheringTransport, LeanProtocol
 
 
 class Wire(asyncio.Transport):
@@ -147,6 +147,28 @@ async def test_a_caller_that_wants_no_more_is_told_and_cut_off() -> None:
     await turns()
     assert wire.left == [HEAD + b"connection: close\r\n\r\n" + ANSWER]
     assert wire.is_closed
+
+
+async def test_an_answer_that_is_to_be_the_last_ends_the_connection() -> None:
+    async def closing(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        assert send.whole(413, [(b"content-length", b"2"), (b"connection", b"close")], b"ab")
+
+    protocol, wire = serving(closing)
+    protocol.data_received(request(b"POST", b"content-length: 9999999"))
+    await turns()
+    (answer,) = wire.left
+    assert answer.endswith(b"content-length: 2\r\nconnection: close\r\n\r\nab")
+    assert answer.count(b"connection") == 1
+    assert wire.is_closed
+
+
+async def test_what_the_server_says_of_itself_is_said_with_a_whole_answer_too() -> None:
+    protocol, wire = serving(whole)
+    protocol.server_state.default_headers = [(b"date", b"today")]
+    protocol.data_received(request())
+    await turns()
+    assert b"date: today\r\n" in wire.left[0]
 
 
 async def test_a_caller_that_is_gone_is_answered_into_the_void() -> None:

@@ -1,7 +1,6 @@
 """The composition root of a cell's API process: builds everything from the settings and passes it by constructor."""
 
 import asyncio
-import gc
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -50,6 +49,7 @@ from contract.configuration import CellConfiguration, PublicKey
 from contract.directory import ApiInstance
 from contract.fleet import Registration
 from contract.signing import public_jwk, public_keys_of
+from lean_http.collector import calm_the_collector
 
 PATIENCE_S = 2.0
 """How long commands wait for a lost database: a restarting PostgreSQL is back sooner, a dead one answers 503 then."""
@@ -58,11 +58,6 @@ RESTART_PAUSE_S = 1.0
 """Before a background loop that failed begins again."""
 
 log = structlog.get_logger()
-
-
-GC_ALLOCATIONS = 50_000
-"""Objects between looks of the garbage collector: some hundred requests. Requests leave no cycles behind, so its usual
-700 only cost a tenth of the write path."""
 
 
 class CellProcess:
@@ -148,7 +143,7 @@ class CellProcess:
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._sagas.duties),
             *(asyncio.create_task(_kept_running(name, duty.run)) for name, duty in self._move_duties.duties),
         ]
-        _calm_the_collector()
+        calm_the_collector()
         log.info("serving", process=self._process_id, port=self._settings.port)
         try:
             await serve(self._settings, public=self._vendor_app(), admin=self._admin_app(), stop=stop)
@@ -371,10 +366,3 @@ async def _kept_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         else:
             return
         await asyncio.sleep(RESTART_PAUSE_S)
-
-
-def _calm_the_collector() -> None:
-    """What start-up made lives as long as the process: the collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATIONS, 20, 100)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import uvicorn
 
 from contract.signing import public_keys_of
 from contract.values import value
+from lean_http.collector import calm_the_collector
 from router.access_log import AccessLog
 from router.admin import Admin
 from router.cell_connections import CellConnections
@@ -40,8 +40,6 @@ KEEP_ALIVE_S = 75
 """Above the 60 s of usual load balancers, so that they close idle connections and we never close under them."""
 
 BACKLOG = 2_048
-GC_ALLOCATIONS = 50_000
-"""Objects between looks of the garbage collector: some hundred requests, which leave no cycles behind."""
 ACCESS_LOG_FLUSH_S = 0.25
 SOURCE_PAUSE_S = 5.0
 
@@ -172,9 +170,7 @@ async def serve(
     entrance = router.proxy if router.haproxy is None else BehindHaproxy(router.proxy)
     public_server = _server(entrance, grace_s=grace_s, http=protocol)
     admin_server = _server(router.admin, grace_s=1.0, http="httptools")
-    gc.collect()
-    gc.freeze()  # what stands now stands for ever: collections need not look at it
-    gc.set_threshold(GC_ALLOCATIONS, 20, 100)
+    calm_the_collector()
     helpers = [
         asyncio.create_task(_for_ever(router.source), name="directory"),
         asyncio.create_task(_flush(router.access_log), name="access log"),

@@ -16,7 +16,7 @@ from cell.ports import StoreLostError
 from cell.store.duty_lock import DutyLock, DutyLockLostError
 
 STANDBY_PERIODS: Final = 10
-STANDBY_REST_MAX_S: Final = 1.0
+STANDBY_PERIOD_MAX_S: Final = 1.0
 """Who does not hold the lock tries for it every tenth period, and at least so often: a duty goes on a second after its
 holder died, and processes that only wait ask the database for next to nothing."""
 
@@ -43,6 +43,7 @@ class Duty:
     ) -> None:
         self._name = name
         self._period_s = period_s
+        self._standby_period_s = max(period_s, min(period_s * STANDBY_PERIODS, STANDBY_PERIOD_MAX_S))
         self._work = work
         self._metrics = metrics
         self._lock = DutyLock(database_url, name=name)
@@ -97,10 +98,10 @@ class Duty:
 
     async def _rest(self) -> None:
         """A jittered period; the holder is up sooner when nudged, the others have nothing to hurry for."""
-        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        rest_s = self._period_s * jitter
+        period_s = self._period_s if self._is_held else self._standby_period_s
+        rest_s = period_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         if not self._is_held:
-            await asyncio.sleep(max(rest_s, min(rest_s * STANDBY_PERIODS, STANDBY_REST_MAX_S * jitter)))
+            await asyncio.sleep(rest_s)
             return
         try:
             async with asyncio.timeout(rest_s):

@@ -36,6 +36,7 @@ from loadtests.stage import OpeningMustSucceedError
 OUT = ROOT / "build" / "bench.json"
 API_PROCESSES, LANES, SENDERS = 2, 1, 1
 """What measured best on two cores: docs/PERFORMANCE.md."""
+PATIENCE_S = 30.0
 
 
 class MachineMustBeFreeError(Exception):
@@ -130,7 +131,7 @@ def _plan(asked: argparse.Namespace) -> Plan:
         api_processes=asked.api_processes,
         lanes=asked.lanes,
         senders=asked.senders,
-        patience_s=asked.patience,
+        patience_s=(0.0 if asked.quick else PATIENCE_S) if asked.patience is None else asked.patience,
     )
 
 
@@ -152,9 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--patience",
         type=float,
-        default=0.0,
         metavar="SECONDS",
-        help="wait so long for a calm machine before each measurement, and make noisy rounds again",
+        help=f"wait so long for a calm machine before each measurement, and make noisy rounds again; 0 = neither; "
+        f"default {PATIENCE_S:.0f} (quick: 0)",
     )
     return parser
 

@@ -43,6 +43,10 @@ TOKEN_S = 24 * 3_600
 POLL_S = 0.01
 
 
+class AuditMustBeMadeError(Exception):
+    """The cell did not audit itself; the message is its answer."""
+
+
 class CellMustStartError(Exception):
     """A process of the cell ended or was not ready in time; the message ends with what it logged."""
 
@@ -153,7 +157,8 @@ class CellUnderTest:
             headers=self._headers(),
             timeout=AUDIT_TIMEOUT_S,
         )
-        answer.raise_for_status()
+        if answer.is_error:
+            raise AuditMustBeMadeError(f"{answer.status_code}: {answer.text}")
         report: dict[str, Any] = answer.json()
         return report
 

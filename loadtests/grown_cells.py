@@ -37,6 +37,8 @@ SOURCES = (
 )
 BYTES_PER_ENTRY = 900
 """With its recorded outcome, its wallet's share and the indexes; measured 790."""
+BYTES_OF_AN_AUDIT_PER_ENTRY = 600
+"""Entries and outcomes are joined whole, by way of the disk."""
 BYTES_OF_A_RUN = 512 * 1024**2
 GROWING_WAL_GB = 2
 """What PostgreSQL keeps of its log is copied with it; without full pages, checkpoints are cheap."""
@@ -132,17 +134,18 @@ def _must_have_room(growth: Growth, folder: Path, *, kept: Path, wal_gb: int) ->
     rows = growth.entries * BYTES_PER_ENTRY
     size = rows + min(GROWING_WAL_GB * 1024**3, 2 * rows)
     log = min(wal_gb * 1024**3, 2 * rows) + BYTES_OF_A_RUN
-    needs = {folder.parent: size + log}
+    audit = growth.entries * BYTES_OF_AN_AUDIT_PER_ENTRY
+    needs = {folder.parent: size + log + audit}
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         is_same_disk = kept.parent.stat().st_dev == folder.parent.stat().st_dev
-        needs = {folder.parent: 2 * size + log} if is_same_disk else needs | {kept.parent: size}
+        needs = {folder.parent: 2 * size + log + audit} if is_same_disk else needs | {kept.parent: size}
     for place, needed in needs.items():
         free = shutil.disk_usage(place).free
         if free < needed:
             raise DiskMustHaveRoomError(
                 f"a cell with {growth.entries:,} entries needs {needed / 1e9:.1f} GB at {place}, where "
-                f"{free / 1e9:.1f} GB are free: make room, set TMPDIR or XDG_CACHE_HOME, or measure without P6"
+                f"{free / 1e9:.1f} GB are free: make room, set TMPDIR or XDG_CACHE_HOME, or leave P6 out"
             )
 
 

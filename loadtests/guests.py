@@ -52,13 +52,19 @@ class Guest:
             self.stage.cell.stop()
 
     def measured(self, measure: Callable[[Stage], Round]) -> Callable[[], Round]:
+        """For a measurement that has the guest to itself: it serves for that long."""
+
         def run() -> Round:
-            with self.serving() as stage:
-                one = measure(stage)
-            note = f"before: {self._settled_s:.1f} s for its start and a checkpoint of {len(stage.wallets):,} wallets"
-            return replace(one, notes=(*one.notes, note))
+            with self.serving():
+                return self.measured_now(measure)
 
         return run
+
+    def measured_now(self, measure: Callable[[Stage], Round]) -> Round:
+        """While it is serving."""
+        one = measure(self.stage)
+        note = f"before: {self._settled_s:.1f} s for its start and a checkpoint of {len(self.stage.wallets):,} wallets"
+        return replace(one, notes=(*one.notes, note))
 
     def audit(self) -> tuple[Check, ...]:
         with self.serving() as stage:

@@ -8,10 +8,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cellwallet.local.postgres import Cluster, ClusterSettings
 from contract.values import value
@@ -26,23 +26,25 @@ from loadtests.benchmarks.routers import Routers
 from loadtests.benchmarks.standby import with_standby
 from loadtests.benchmarks.starts import Starts
 from loadtests.benchmarks.writes import measure_writes
-from loadtests.calm import measured_calmly
 from loadtests.cell_under_test import cell_under_test
-from loadtests.figures import FORM, Check, Figure, Round, document_of_figures, noise_of
+from loadtests.figures import FORM, Figure, document_of_figures, noise_of
 from loadtests.generator import generator
 from loadtests.grown_cells import DiskMustHaveRoomError
 from loadtests.guests import Guest
 from loadtests.machine import describe_machine, describe_postgres, describe_revision, describe_versions
+from loadtests.measuring import Measuring, Watch
 from loadtests.peers import Peers
 from loadtests.scale import Scale
 from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
-from loadtests.turns import turns_of
 
 TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "F")
 CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16, wal_min_mb=4_096)
 """Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
 settings."""
+GROWTH_CLUSTER = replace(CLUSTER, wal_max_gb=12)
+"""Of the large and of the small cell alike: they begin each round with a checkpoint, and their disks have to hold both
+logs beside everything else."""
 
 
 @value
@@ -57,19 +59,6 @@ class Plan:
     """How long each measurement waits for a calm machine."""
 
 
-class Watch(Protocol):
-    """Whoever wants to see it happen."""
-
-    def expect(self, steps: int) -> None: ...
-
-    def begin(self, what: str) -> None: ...
-
-    def went_on(self) -> None:
-        """One of the expected steps is done."""
-
-    def measured(self, measurement: Measurement, one: Round) -> None: ...
-
-
 @value
 class Programme:
     """What a run measures, when everything is there that it needs."""
@@ -81,14 +70,6 @@ class Programme:
     moves: Moves | None = None
 
 
-@value
-class Measured:
-    rounds: dict[str, list[Round]]
-    audits: list[Check]
-    broken: list[str]
-    """Measurements that ended with an error instead of a figure."""
-
-
 def run(plan: Plan, watch: Watch) -> dict[str, Any]:
     """The document; what failed is in it."""
     began_at = datetime.now(UTC)
@@ -97,13 +78,14 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         described = _describe(stage, plan)
         programme = _prepare(stage, plan, folder, described["settings"], watch, ending)
         measurements = programme.measurements
-        watch.expect(sum(len(turns_of(number, measurements, plan.scale)) for number in _rounds(plan.scale)))
-        measured = _measure(stage, programme, plan.patience_s, watch)
-    audits = measured.audits
+        measuring = Measuring(stage, measurements, patience_s=plan.patience_s, watch=watch)
+        measuring.make_rounds()
+        measuring.audit(programme.guests)
+    audits = measuring.audits
     figures = {
-        one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(measured.rounds[one.id]))
+        one.id: Figure(id=one.id, title=one.title, unit=one.unit, loop=one.loop, rounds=tuple(measuring.rounds[one.id]))
         for one in measurements
-        if measured.rounds[one.id]
+        if measuring.rounds[one.id]
     }
     is_sound = all(check.has_passed for check in audits)
     return {
@@ -119,9 +101,9 @@ def run(plan: Plan, watch: Watch) -> dict[str, Any]:
         "ratios": ratios(figures),
         "targets": judge(figures, is_sound=is_sound),
         "cutovers": programme.moves.cutovers if programme.moves else {},
-        "absent": [*programme.absent, *measured.broken],
+        "absent": [*programme.absent, *measuring.broken],
         "checks": [{"name": one.name, "passed": one.has_passed, "detail": one.detail} for one in audits],
-        "passed": is_sound and not measured.broken and all(figure.is_valid for figure in figures.values()),
+        "passed": is_sound and not measuring.broken and all(figure.is_valid for figure in figures.values()),
     }
 
 
@@ -216,40 +198,8 @@ def _grown(stage: Stage, plan: Plan, folder: Path, watch: Watch, ending: ExitSta
     watch.begin(f"making a cell with {scale.grown_wallets:,} wallets and {entries:,} entries, or copying it")
     watch.expect(scale.grown_entries_each)
     return ending.enter_context(
-        small_and_grown(stage, folder / "growth", settings=CLUSTER, lanes=plan.lanes, told=watch.went_on)
+        small_and_grown(stage, folder / "growth", settings=GROWTH_CLUSTER, lanes=plan.lanes, told=watch.went_on)
     )
-
-
-def _measure(stage: Stage, programme: Programme, patience_s: float, watch: Watch) -> Measured:
-    """The cell audits itself after each round, and all do in the end."""
-    measurements = programme.measurements
-    found: dict[str, list[Round]] = {one.id: [] for one in measurements}
-    audits: list[Check] = []
-    broken: list[str] = []
-    for number in _rounds(stage.scale):
-        stage.checkpoint()
-        for measurement in turns_of(number, measurements, stage.scale):
-            watch.begin(f"round {number} of {stage.scale.rounds}: {measurement.title}")
-            try:
-                one = measured_calmly(
-                    measurement.run, patience_s=patience_s, folder=stage.cell.cluster.data_folder.parent
-                )
-            except Exception as error:  # noqa: BLE001 - hours of other figures must not be lost with this one
-                broken.append(f"round {number}: {measurement.title} broke: {error!r}")
-                watch.begin(broken[-1])
-                continue
-            found[measurement.id].append(one)
-            watch.measured(measurement, one)
-        watch.begin(f"round {number} of {stage.scale.rounds}: auditing everything that was written")
-        audits.extend(stage.audit(is_full=number == stage.scale.rounds))
-    for guest in programme.guests:
-        watch.begin(f"auditing {guest.name}")
-        audits.extend(guest.audit())
-    return Measured(rounds=found, audits=audits, broken=broken)
-
-
-def _rounds(scale: Scale) -> range:
-    return range(1, scale.rounds + 1)
 
 
 def _describe(stage: Stage, plan: Plan) -> dict[str, Any]:

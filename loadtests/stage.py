@@ -6,6 +6,7 @@ a load cost is read from /proc and from PostgreSQL's log position.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import psycopg
@@ -50,6 +51,8 @@ class Measurement:
     is_brief: bool = False
     """A loop of seconds. In each round it takes turns with the brief ones next to it, several laps long: the speed of a
     shared machine changes from minute to minute, and what is compared has to meet the same minutes."""
+    setting: Callable[[], AbstractContextManager[object]] | None = None
+    """What has to stand meanwhile; set up once for all neighbours that have the same."""
 
 
 class OpeningMustSucceedError(Exception):

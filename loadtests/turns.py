@@ -9,10 +9,10 @@ from loadtests.stage import Measurement
 
 
 def turns_of(number: int, measurements: Sequence[Measurement], scale: Scale) -> list[Measurement]:
-    """Of that round: what is brief takes turns with its brief neighbours, `scale.laps` times."""
+    """Of that round: what is brief takes turns with its brief neighbours of the same setting, `scale.laps` times."""
     due = [one for one in measurements if one.is_repeated or number == scale.rounds]
     return [
         one
-        for is_brief, neighbours in groupby(due, key=attrgetter("is_brief"))
+        for (is_brief, _), neighbours in groupby(due, key=attrgetter("is_brief", "setting"))
         for one in list(neighbours) * (scale.laps if is_brief else 1)
     ]

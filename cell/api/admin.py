@@ -94,7 +94,7 @@ def admin_application(
             async with _the_only_audit(database_url):
                 report = await audit(database_url, cell=cell_id, is_full=wanted.full, checkpoint_keys=checkpoint_keys)
         except (AuditFailed, DutyLockLostError) as error:
-            raise StoreLostError(str(error)) from error
+            raise ProblemRaised(_not_audited(error)) from error
         answer = asdict(report)
         answer["clean"] = report.is_clean
         return Response(json.dumps(answer), media_type="application/json")  # sums may be beyond 64 bits
@@ -167,6 +167,13 @@ async def _the_only_audit(database_url: str) -> AsyncIterator[None]:
 _AUDITING = Problem(
     reason=Reason.CELL_MUST_HAVE_CAPACITY, detail="Another audit of this cell is running.", facts={"retry_after_s": 5}
 )
+
+
+def _not_audited(error: Exception) -> Problem:
+    """An audit needs more of its database than money does: its room on the disk, for one."""
+    why = " ".join(str(error).split()) or type(error).__name__
+    detail = f"The database did not let the audit finish: {why}"
+    return Problem(reason=Reason.CELL_MUST_BE_REACHABLE, detail=detail)
 
 
 def answer_lost_database(app: FastAPI, responder: Responder) -> None:

@@ -1,12 +1,13 @@
-"""P6: the same postings on a cell with very many wallets and entries and on a fresh small one, in turn.
+"""P6: the same postings on a cell with very many wallets and entries and on a fresh small one, lap by lap.
 
-Both are at rest until it is their turn, and then are posted to for a while before anything is measured: after a
-checkpoint PostgreSQL writes each page in full when it first changes, and a large cell has more pages to get over. That
-is a minute of every half hour, and not what grows.
+Both are at rest until it is their turn. Then both serve, and each is posted to for a while before anything is measured:
+after a checkpoint PostgreSQL writes each page in full when it first changes, and a large cell has more pages to get
+over. That is a minute of every half hour, and not what grows.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,27 @@ class Growths:
             ("growth.grown.peak", "all wallets alike, a cell with a long past, peak", self._grown),
         )
         return [
-            Measurement(id=one, title=title, unit=UNIT, loop="closed", run=guest.measured(_uniform))
+            Measurement(
+                id=one,
+                title=title,
+                unit=UNIT,
+                loop="closed",
+                run=partial(guest.measured_now, _uniform),
+                is_brief=True,
+                setting=self._both_serving,
+            )
             for one, title, guest in told
         ]
+
+    @contextmanager
+    def _both_serving(self) -> Iterator[None]:
+        for guest in self.guests:
+            guest.stage.checkpoint()
+        with self._small.serving() as small, self._grown.serving() as grown:
+            for stage in (small, grown):
+                pace = Pace(duration_s=stage.scale.grown_warm_s, concurrency=stage.scale.concurrency)
+                stage.post_unmeasured(stage.wallets, pace)
+            yield
 
 
 @contextmanager
@@ -69,7 +88,5 @@ def small_and_grown(
 
 
 def _uniform(stage: Stage) -> Round:
-    scale = stage.scale
-    stage.post_unmeasured(stage.wallets, Pace(duration_s=scale.grown_warm_s, concurrency=scale.concurrency))
-    one, _ = stage.post(stage.wallets, stage.closed(concurrency=scale.concurrency))
+    one, _ = stage.post(stage.wallets, stage.closed(concurrency=stage.scale.concurrency))
     return one

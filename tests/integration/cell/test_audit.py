@@ -349,6 +349,14 @@ async def test_one_audit_at_a_time(ledger: CellDatabase) -> None:
     assert (await asked_of_the_admin_api(ledger))["clean"]
 
 
+async def test_an_audit_that_the_database_ends_says_why(ledger: CellDatabase) -> None:
+    with ledger.unprotected() as thief:
+        thief.execute("REVOKE SELECT ON reversals FROM cell_app")
+    refused = await ask_for_an_audit(ledger)
+    assert (refused.status_code, refused.json()["reason"]) == (503, "cell_must_be_reachable")
+    assert "permission denied for table reversals" in refused.json()["detail"]
+
+
 async def asked_of_the_admin_api(database: CellDatabase) -> dict[str, Any]:
     response = await ask_for_an_audit(database)
     assert response.status_code == 200

@@ -13,11 +13,10 @@ import pytest
 from cellwallet.local.binaries import postgres_bin_folder
 from cellwallet.local.postgres import Cluster
 from cellwallet.local.scratch import ScratchCluster
-from loadtests import bench
-from loadtests import run as run_module
+from loadtests import bench, measuring
 from loadtests.benchmarks.reads import Histories
 from loadtests.calm import measured_calmly
-from loadtests.cell_under_test import CellUnderTest, cell_under_test
+from loadtests.cell_under_test import AuditMustBeMadeError, CellUnderTest, cell_under_test
 from loadtests.figures import Round
 from loadtests.generator import generator
 from loadtests.load import Pace
@@ -93,7 +92,7 @@ def test_a_measurement_that_breaks_takes_no_other_with_it(tmp_path: Path, monkey
             raise TimeoutError("a peer went away")
         return measured_calmly(run, patience_s=patience_s, folder=folder)
 
-    monkeypatch.setattr(run_module, "measured_calmly", breaking_once)
+    monkeypatch.setattr(measuring, "measured_calmly", breaking_once)
     code, document = measured(tmp_path)
     assert code == 1
     assert not document["passed"]
@@ -101,6 +100,23 @@ def test_a_measurement_that_breaks_takes_no_other_with_it(tmp_path: Path, monkey
     figures = document["figures"].values()
     assert figures
     assert all(figure["valid"] for figure in figures)
+
+
+def test_an_audit_that_breaks_takes_no_figure_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody loses an hour of measuring to it, and no target is reached without it."""
+
+    def broken(_: Stage, *, is_full: bool) -> None:
+        del is_full
+        raise AuditMustBeMadeError("the disk is full")
+
+    monkeypatch.setattr(Stage, "audit", broken)
+    code, document = measured(tmp_path)
+    assert code == 1
+    assert not document["passed"]
+    assert [(one["name"], one["passed"]) for one in document["checks"]] == [("audit of the cell", False)]
+    assert "the disk is full" in document["checks"][0]["detail"]
+    assert document["figures"]["write.hot.peak"]["valid"]
+    assert not document["targets"]["P2"]["reached"]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The form of build/bench.json: figures, targets, and what a failed check does to them."""
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -122,12 +123,6 @@ def test_one_odd_pair_does_not_move_a_ratio() -> None:
 
 
 def test_brief_measurements_take_turns_and_long_ones_wait() -> None:
-    def measurement(name: str, *, is_brief: bool = False, is_repeated: bool = True) -> Measurement:
-        made = Round(value=1.0, checks=())
-        return Measurement(
-            id=name, title=name, unit="", loop="closed", run=lambda: made, is_brief=is_brief, is_repeated=is_repeated
-        )
-
     all_of_them = [
         measurement("a", is_brief=True),
         measurement("b", is_brief=True),
@@ -138,6 +133,19 @@ def test_brief_measurements_take_turns_and_long_ones_wait() -> None:
     scale = replace(FULL, rounds=2, laps=2)
     assert [one.id for one in turns_of(1, all_of_them, scale)] == list("ababcdd")
     assert [one.id for one in turns_of(2, all_of_them, scale)] == list("ababcdde")
+
+
+def test_what_needs_another_setting_takes_turns_by_itself() -> None:
+    all_of_them = [measurement(name, is_brief=True) for name in "ab"]
+    all_of_them += [replace(measurement(name, is_brief=True), setting=nullcontext) for name in "cd"]
+    assert [one.id for one in turns_of(1, all_of_them, replace(FULL, laps=2))] == list("ababcdcd")
+
+
+def measurement(name: str, *, is_brief: bool = False, is_repeated: bool = True) -> Measurement:
+    made = Round(value=1.0, checks=())
+    return Measurement(
+        id=name, title=name, unit="", loop="closed", run=lambda: made, is_brief=is_brief, is_repeated=is_repeated
+    )
 
 
 def test_ratios_name_what_they_compare() -> None:

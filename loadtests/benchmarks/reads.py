@@ -72,7 +72,18 @@ class Histories:
             "page": f"page of {SHORT_ENTRIES} entries",
             "deep": "page within the log",
         }
-        wanted = (("at", "short"), ("at", "long"), ("page", "short"), ("page", "long"), ("deep", "long"))
+        compared = (("at", "short"), ("at", "long"), ("page", "short"), ("page", "long"))
+
+        def history(what: str, name: str, *, is_brief: bool) -> Measurement:
+            return Measurement(
+                id=f"read.{what}.{name}",
+                title=f"{titles[what]}, {name} history, one at a time",
+                unit="ms",
+                loop="closed",
+                run=self._history_run(what, name),
+                is_brief=is_brief,
+            )
+
         return [
             Measurement(
                 id="read.balance",
@@ -81,16 +92,8 @@ class Histories:
                 loop="closed",
                 run=self._balances,
             ),
-            *(
-                Measurement(
-                    id=f"read.{what}.{name}",
-                    title=f"{titles[what]}, {name} history, one at a time",
-                    unit="ms",
-                    loop="closed",
-                    run=self._history_run(what, name),
-                )
-                for what, name in wanted
-            ),
+            *(history(what, name, is_brief=True) for what, name in compared),
+            history("deep", "long", is_brief=False),
         ]
 
     def describe(self) -> dict[str, int]:

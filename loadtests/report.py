@@ -235,7 +235,15 @@ def _figures(document: dict[str, Any]) -> str:
 
 
 def _costs(document: dict[str, Any]) -> str:
-    names = ("wal_bytes", "api_cpu_us", "postgresql_cpu_us", "generator_cpu_us", "generator_cores", "api_memory_mb")
+    names = (
+        "wal_bytes",
+        "api_cpu_us",
+        "postgresql_cpu_us",
+        "router_cpu_us",
+        "generator_cpu_us",
+        "generator_cores",
+        "api_memory_mb",
+    )
     rows = [
         (f"`{name}`", *(_number(figure["costs"].get(cost)) for cost in names))
         for name, figure in document["figures"].items()
@@ -243,7 +251,8 @@ def _costs(document: dict[str, Any]) -> str:
     ]
     if not rows:
         return ""
-    heads = ("cost of one", "WAL bytes", "API CPU µs", "PostgreSQL CPU µs", "client CPU µs", "client cores", "API MB")
+    cpu = (f"{whose} CPU µs" for whose in ("API", "PostgreSQL", "router", "client"))
+    heads = ("cost of one", "WAL bytes", *cpu, "client cores", "API MB")
     return "### What one of them costs\n\n" + _table(heads, rows)
 
 

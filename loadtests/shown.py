@@ -11,8 +11,8 @@ from rich.table import Table
 from loadtests.figures import Round
 from loadtests.stage import Measurement
 
-COSTS = ("wal_bytes", "api_cpu_us", "postgresql_cpu_us", "generator_cpu_us")
-WIDTH_MIN = 130
+COSTS = ("wal_bytes", "api_cpu_us", "postgresql_cpu_us", "router_cpu_us", "generator_cpu_us")
+WIDTH_MIN = 142
 """Columns that the table takes, whatever the terminal has."""
 REFRESHES_PER_S = 1
 """Drawing takes CPU from what is measured."""
@@ -80,7 +80,7 @@ def _figures(document: dict[str, Any]) -> Table:
     table = Table(title="figures: medians of their rounds", title_justify="left")
     for name in ("figure", "loop"):
         table.add_column(name, no_wrap=True)
-    for name in ("median", "p50 ms", "p99 ms", "WAL B", "API µs", "PG µs", "gen. µs", "dropped", "late"):
+    for name in ("median", "p50 ms", "p99 ms", "WAL B", "API µs", "PG µs", "router µs", "gen. µs", "dropped", "late"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, figure in document["figures"].items():
         latency, costs = figure["latency_ms"], figure["costs"]

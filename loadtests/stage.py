@@ -28,6 +28,7 @@ from loadtests.generator import Generator
 from loadtests.load import Bulks, Load, Openings, Pace, Postings, Reads, Tally, Target
 from loadtests.payloads import wallet_of
 from loadtests.peers import Peers
+from loadtests.router_under_test import RouterUnderTest
 from loadtests.scale import Scale
 from loadtests.usage import Meter, Usage, memory_peak_mb
 
@@ -109,15 +110,15 @@ class Stage:
     # Loads.
 
     def post(
-        self, wallets: Sequence[str], pace: Pace, *, skew: float = 0.0, targets: tuple[Target, ...] | None = None
+        self, wallets: Sequence[str], pace: Pace, *, skew: float = 0.0, through: RouterUnderTest | None = None
     ) -> tuple[Round, Tally]:
-        """Credits and debits of these wallets, and every check of them; `targets` instead of the cell itself."""
+        """Credits and debits of these wallets, and every check of them; directly at the cell, or through a router."""
         self._runs += 1
         vendor = f"bench-{self._runs}"
         asks = Postings(
             wallets=wallets, token=self.cell.vendor_token(vendor), skew=skew, seed=self._runs, run=self._runs
         )
-        tally, usage, wal_bytes = self._load(asks, pace, targets)
+        tally, usage, wal_bytes = self._load(asks, pace, through=through)
         checks = (
             check_answers(tally),
             *check_postings(self.cell.database_url, vendor=vendor, tally=tally),
@@ -155,7 +156,7 @@ class Stage:
         vendor = f"bench-{self._runs}"
         token = self.cell.vendor_token(vendor)
         asks = Postings(wallets=wallets, token=token, seed=self._runs, run=self._runs, duplicates=0)
-        tally, usage, _ = self._load(asks, pace, (target,))
+        tally, usage, _ = self._load(asks, pace, targets=(target,))
         turned_away = tally.statuses[429]
         known = replace(tally, unexpected=tally.unexpected - turned_away)
         checks = (
@@ -202,7 +203,12 @@ class Stage:
     # Below: how.
 
     def _load(
-        self, asks: Postings | Reads | Bulks, pace: Pace, targets: tuple[Target, ...] | None = None
+        self,
+        asks: Postings | Reads | Bulks,
+        pace: Pace,
+        *,
+        targets: tuple[Target, ...] = (),
+        through: RouterUnderTest | None = None,
     ) -> tuple[Tally, Usage, int]:
         self.cell.forget_logs()
         before = self.log_position()
@@ -210,14 +216,17 @@ class Stage:
             api_pids=[api.pid for api in self.cell.apis],
             cluster_folder=self.cell.cluster.data_folder,
             standby_folder=self.standby.data_folder if self.standby else None,
+            router_pids=through.pids if through else (),
         )
-        tally = self.generator.run(Load(targets=targets or self.cell.targets, asks=asks, pace=pace))
+        door = (through.target,) if through else targets or self.cell.targets
+        tally = self.generator.run(Load(targets=door, asks=asks, pace=pace))
         usage = meter.read()
         return tally, usage, self.log_position() - before
 
     def _round(self, tally: Tally, usage: Usage, checks: tuple[Check, ...], *, wal_bytes: int = 0) -> Round:
         answered = max(tally.answered, 1)
         recorded = {"wal_bytes": wal_bytes / max(tally.acknowledged, 1)} if wal_bytes else {}
+        passed_on = {"router_cpu_us": usage.router_cpu_s / answered * 1e6} if usage.router_cpu_s else {}
         return Round(
             value=tally.rate_per_s,
             checks=checks,
@@ -234,6 +243,7 @@ class Stage:
             },
             costs={
                 **recorded,
+                **passed_on,
                 "api_cpu_us": usage.api_cpu_s / answered * 1e6,
                 "postgresql_cpu_us": usage.postgres_cpu_s / answered * 1e6,
                 "generator_cpu_us": tally.cpu_s / answered * 1e6,

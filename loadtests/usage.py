@@ -22,21 +22,32 @@ class Usage:
     api_cpu_s: float
     postgres_cpu_s: float
     """Of the standby too, if there is one."""
+    router_cpu_s: float
+    """Of whatever stands between the generator and the API; 0 = nothing does."""
     machine_busy_s: float
     """CPU time of everybody, all cores."""
     api_memory_mb: float
     """Resident memory of the largest API process, at the end."""
 
     def others_cores(self, *, ours_s: float) -> float:
-        """Cores that were busy with neither the API, PostgreSQL nor us (`ours_s`)."""
-        return max(0.0, self.machine_busy_s - self.api_cpu_s - self.postgres_cpu_s - ours_s) / self.elapsed_s
+        """Cores that were busy with neither the API, PostgreSQL, the router nor us (`ours_s`)."""
+        known_s = self.api_cpu_s + self.postgres_cpu_s + self.router_cpu_s + ours_s
+        return max(0.0, self.machine_busy_s - known_s) / self.elapsed_s
 
 
 class Meter:
     """Looks once when it is made and once more at the end."""
 
-    def __init__(self, *, api_pids: Sequence[int], cluster_folder: Path, standby_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        api_pids: Sequence[int],
+        cluster_folder: Path,
+        standby_folder: Path | None = None,
+        router_pids: Sequence[int] = (),
+    ) -> None:
         self._api_pids = api_pids
+        self._router_pids = router_pids
         self._cluster_folders = [cluster_folder, *([standby_folder] if standby_folder else [])]
         self._before = self._look()
 
@@ -46,13 +57,14 @@ class Meter:
             elapsed_s=after[0] - before[0],
             api_cpu_s=after[1] - before[1],
             postgres_cpu_s=after[2] - before[2],
-            machine_busy_s=after[3] - before[3],
+            router_cpu_s=after[3] - before[3],
+            machine_busy_s=after[4] - before[4],
             api_memory_mb=max((memory_mb(pid) for pid in self._api_pids), default=0.0),
         )
 
-    def _look(self) -> tuple[float, float, float, float]:
-        postgres = sum(map(cpu_of_cluster, self._cluster_folders))
-        return time.monotonic(), sum(map(cpu_s, self._api_pids)), postgres, machine_busy_s()
+    def _look(self) -> tuple[float, float, float, float, float]:
+        api, router = (sum(map(cpu_s, pids)) for pids in (self._api_pids, self._router_pids))
+        return time.monotonic(), api, sum(map(cpu_of_cluster, self._cluster_folders)), router, machine_busy_s()
 
 
 def cpu_s(pid: int) -> float:

@@ -52,9 +52,9 @@ class Memory:
             pids = {"api": max((api.pid for api in stage.cell.apis), key=memory_mb), "router": router.pid}
             begin = Pace(duration_s=max(1.0, scale.memory_s * SETTLED_SHARE), rate_per_s=rate_per_s)
             rest = Pace(duration_s=scale.memory_s * (1 - SETTLED_SHARE), rate_per_s=rate_per_s)
-            first, _ = stage.post(stage.wallets, begin, targets=(router.target,))
+            first, _ = stage.post(stage.wallets, begin, through=router)
             before = {name: memory_mb(pid) for name, pid in pids.items()}
-            one, _ = stage.post(stage.wallets, rest, targets=(router.target,))
+            one, _ = stage.post(stage.wallets, rest, through=router)
             after = {name: memory_mb(pid) for name, pid in pids.items()}
         checks = (*peak.checks, *first.checks, *one.checks)
         note = f"{rate_per_s:.0f}/s for {scale.memory_s:g} s"

@@ -51,14 +51,14 @@ class Routers:
 
     def _embedded(self) -> Round:
         with router_under_test(self._stage.cell, self._folder / "embedded") as router:
-            one, _ = self._stage.post(self._stage.wallets, self._peak(), targets=(router.target,))
+            one, _ = self._stage.post(self._stage.wallets, self._peak(), through=router)
         self._through_per_s = one.value
         return one
 
     def _haproxy(self, program: Path) -> Callable[[], Round]:
         def run() -> Round:
             with router_under_test(self._stage.cell, self._folder / "haproxy", haproxy=program) as router:
-                one, _ = self._stage.post(self._stage.wallets, self._peak(), targets=(router.target,))
+                one, _ = self._stage.post(self._stage.wallets, self._peak(), through=router)
             return one
 
         return run
@@ -75,7 +75,7 @@ class Routers:
         with router_under_test(stage.cell, self._folder / "embedded") as router:
             for _ in range(ADDED_TURNS):
                 direct, _ = stage.post(stage.wallets, pace)
-                through, _ = stage.post(stage.wallets, pace, targets=(router.target,))
+                through, _ = stage.post(stage.wallets, pace, through=router)
                 turns.append((direct, through))
         p50s_ms = [tuple(one.latency_ms.get("p50", 0.0) for one in turn) for turn in turns]
         added_ms = max(statistics.median(through_ms - direct_ms for direct_ms, through_ms in p50s_ms), LEAST_MS)

@@ -212,6 +212,9 @@ def test_bulk_routers_overload_and_memory_are_measured_and_checked(tmp_path: Pat
     assert {"bulk.peak", "router.direct.peak", "router.embedded.peak", "router.embedded.added"} <= set(figures)
     assert {"overload.accepted", "memory.api", "memory.router.growth"} <= set(figures)
     assert set(document["targets"]) == {"P3", "P4", "P9", "P10"}
+    costs = {name: figure["costs"].get("router_cpu_us", 0.0) for name, figure in document["figures"].items()}
+    assert costs["router.embedded.peak"] > 0
+    assert costs["router.direct.peak"] == 0
     (bulk,), (overload,) = figures["bulk.peak"]["rounds"], figures["overload.accepted"]["rounds"]
     assert bulk["counts"]["operations"] == 100
     assert overload["counts"]["turned_away"] > 0

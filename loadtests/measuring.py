@@ -74,7 +74,8 @@ class Measuring:
 
     def _measure(self, measurement: Measurement) -> None:
         folder = self._stage.cell.cluster.data_folder.parent
-        one = measured_calmly(measurement.run, patience_s=self._patience_s, folder=folder)
+        patience_s = 0.0 if measurement.setting else self._patience_s  # what stands meanwhile is never quite still
+        one = measured_calmly(measurement.run, patience_s=patience_s, folder=folder)
         self.rounds[measurement.id].append(one)
         self._watch.measured(measurement, one)
 

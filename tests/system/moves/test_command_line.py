@@ -200,16 +200,16 @@ def a_draining_cell(platform: LocalPlatform) -> None:
 
 
 def move_is_refused(platform: LocalPlatform, what: dict[str, Any], to_cell: str, *, status: int, reason: str) -> None:
-    before = moves_to(platform, to_cell)
+    before = moves_by_order(platform)
     named = ("--wallet", what["wallet_id"]) if "wallet_id" in what else ("--units", ",".join(map(str, what["units"])))
     assert reason in platform.run("moves", "start", *named, "--to", to_cell, exit_code=1).stderr
     is_problem(post(platform, "/v1/moves", {**what, "to_cell": to_cell}), status, reason)
-    assert moves_to(platform, to_cell) == before
+    assert moves_by_order(platform) == before
 
 
-def moves_to(platform: LocalPlatform, cell: str) -> list[str]:
-    """That were ever ordered. A cell that drains orders others, to other cells, whenever it likes."""
-    return [one["move_id"] for one in platform.run_json("moves", "list", "--all")["moves"] if one["to_cell"] == cell]
+def moves_by_order(platform: LocalPlatform) -> list[str]:
+    """All that somebody ordered as such; for a cell that drains the control plane adds moves whenever it likes."""
+    return [one["move_id"] for one in platform.run_json("moves", "list", "--all")["moves"] if one["purpose"] == "order"]
 
 
 def order_is_refused(platform: LocalPlatform, verb: str, cell: str, *, status: int, reason: str) -> None:

@@ -132,7 +132,7 @@ class PairWatch:
         self._wake.set()
         try:
             async with asyncio.timeout(SWITCH_TIMEOUT_S):
-                while self.pair.promotions == before or not self._acts.is_open(self.pair):
+                while self.pair.promotions == before or not self._serves_again():
                     self._must_be_under_way(before)
                     await asyncio.sleep(0.01)
         except TimeoutError as error:
@@ -140,6 +140,10 @@ class PairWatch:
         finally:
             self._is_asked = False
         return Switched(primary=self.pair.primary, pause_s=self._pause_s)
+
+    def _serves_again(self) -> bool:
+        """A thread opens the address, a moment before it is noted for how long it had been closed."""
+        return self._acts.is_open(self.pair) and self._closed_at_s is None
 
     def _must_be_under_way(self, before: int) -> None:
         """Raises SwitchOverRefusedError: it was broken off, or given up, and nobody goes on with it."""

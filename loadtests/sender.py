@@ -187,7 +187,7 @@ class Sender:
 
     def _submit(self, payload: Payload, intended_at_s: float, original: bytes | None) -> None:
         place = payload[0]
-        rested = self._rested(place, intended_at_s)
+        rested = self._rested(place)
         if rested is not None:
             self._send(rested, payload, intended_at_s, original)
         elif self._open[place] < self._pace.connections_max:
@@ -195,10 +195,10 @@ class Sender:
         else:
             self._backlog[place].append((payload, intended_at_s, original))
 
-    def _rested(self, place: int, now_s: float) -> _Connection | None:
+    def _rested(self, place: int) -> _Connection | None:
         """The one that was used last; when even that rested for too long, all of them did."""
         idle = self._idle[place]
-        if idle and now_s - idle[-1].idle_since_s > IDLE_MAX_S:
+        if idle and time.monotonic() - idle[-1].idle_since_s > IDLE_MAX_S:
             for connection in idle:
                 self._close(connection)
             idle.clear()

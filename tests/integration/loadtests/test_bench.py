@@ -184,9 +184,9 @@ def test_each_check_sees_its_damage(
         for check, damage, repair in DAMAGES:
             (wallet,) = stage.open_wallets([f"victim of {check}"])
 
-            def load_and_damage(*arguments: object, damage: str = damage, wallet: str = wallet) -> object:
-                answer = load(*arguments)
-                change(stage, damage, wallet)
+            def load_and_damage(*arguments: object, then: str = damage, of: str = wallet, **options: object) -> object:
+                answer = load(*arguments, **options)
+                change(stage, then, of)
                 return answer
 
             assert check not in failed(stage.post([wallet], PACE)[0])

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from loadtests import sender
 from loadtests.histogram import bucket_of
 from loadtests.load import Load, Pace, Reads, Tally, Target
 from loadtests.sender import AHEAD, IDLE_MAX_S, Sender
@@ -168,9 +171,17 @@ def test_connections_that_rest_are_closed_by_the_peer_and_nobody_misses_them() -
     assert tally.samples == ()
 
 
-def test_a_connection_that_rested_for_long_is_not_used_again() -> None:
-    pace = Pace(duration_s=3 * IDLE_MAX_S, rate_per_s=1 / (1.2 * IDLE_MAX_S))
+def test_a_connection_that_rested_for_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "IDLE_MAX_S", 0.0)
     with running(Peer()) as peer:
-        tally = send(peer, pace)
-    assert (tally.measured, tally.unanswered) == (peer.asked, 0)
-    assert peer.connections == AHEAD + peer.asked - 1
+        tally = send(peer, Pace(duration_s=0.5, rate_per_s=20))
+    assert (tally.measured, tally.unanswered) == (peer.asked, 0) == (10, 0)
+    assert peer.connections == AHEAD + 10
+
+
+def test_a_connection_that_rested_for_a_moment_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "IDLE_MAX_S", 60.0)
+    with running(Peer()) as peer:
+        tally = send(peer, Pace(duration_s=0.5, rate_per_s=20))
+    assert (tally.measured, tally.unanswered) == (peer.asked, 0) == (10, 0)
+    assert peer.connections == AHEAD

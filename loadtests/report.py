@@ -59,7 +59,8 @@ METHOD = """## What was measured, and how
 - **PostgreSQL** has run for a while: statistics, files of its log and a checkpoint are there before anything is
   measured, and each round begins with a checkpoint.
 - **Rounds** alternate over all figures; a figure is the median of its rounds. Loops of seconds that are compared with
-  one another take turns several laps long within each round, for a shared machine may be twice as fast a minute later.
+  one another take turns several laps long within each round, for a shared machine may be twice as fast a minute later;
+  every second lap goes backwards, so that neither is always the earlier.
 - **Ratios** are of what was measured side by side: of two figures of one lap, of a sustained rate and its round's
   peers. The one that is told is the median of the geometric means of all pairs of these ratios (Hodges and Lehmann's
   estimator): a median that differs less from run to run.

@@ -14,5 +14,10 @@ def turns_of(number: int, measurements: Sequence[Measurement], scale: Scale) -> 
     return [
         one
         for (is_brief, _), neighbours in groupby(due, key=attrgetter("is_brief", "setting"))
-        for one in list(neighbours) * (scale.laps if is_brief else 1)
+        for one in there_and_back(list(neighbours), scale.laps if is_brief else 1)
     ]
+
+
+def there_and_back(measurements: Sequence[Measurement], laps: int) -> list[Measurement]:
+    """Every second lap backwards: a machine that becomes slower does so to the first of a pair and to the second."""
+    return [one for lap in range(laps) for one in (reversed(measurements) if lap % 2 else measurements)]

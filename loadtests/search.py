@@ -1,10 +1,12 @@
 """The search for the highest rate that is sustained: which rate to try next, and when to stop. Pure.
 
-Up in growing or shrinking steps until a rate fails, then between the best that held and the worst that failed, until
-the two are near enough. A figure comes only from a rate that held; what failed only bounds it.
+First a candidate, by short tries: up in growing or shrinking steps until a rate fails, then between the best that held
+and the worst that failed, until the two are near enough. Then long tries around the candidate. A figure comes only from
+a rate that held for long; what failed only bounds it.
 """
 
 import math
+from dataclasses import replace
 
 from contract.values import value
 
@@ -13,6 +15,10 @@ STEP = 1.25
 
 BELOW_CAPACITY = 0.85
 """Where to go from what an overloaded system served: latencies of a queue that is never empty have no bound."""
+
+CONFIRMED_TENTHS_MIN = 5
+"""Of the candidate: even a machine whose speed changes from minute to minute still gets a figure."""
+CONFIRMED_TENTHS_MAX = 15
 
 
 @value
@@ -67,3 +73,39 @@ class Search:
             failed_per_s=failed,
             served_per_s=self.served_per_s if has_held else served_per_s,
         )
+
+
+@value
+class Confirmation:
+    """Long tries: down from the candidate until a rate holds, or up from it until one does not.
+
+    A short try may meet no pause of the machine, and then promises too much, or a pause, and then too little. Rates are
+    in tenths of the candidate; None = not known.
+    """
+
+    candidate_per_s: float
+    held_tenths: int | None = None
+    failed_tenths: int | None = None
+
+    @property
+    def next_per_s(self) -> float | None:
+        """The rate to try; None = enough is known, or none is left to be tried."""
+        tenths = self._next_tenths
+        return None if tenths is None else self.candidate_per_s * tenths / 10
+
+    @property
+    def held_per_s(self) -> float | None:
+        return None if self.held_tenths is None else self.candidate_per_s * self.held_tenths / 10
+
+    def after(self, *, has_held: bool) -> "Confirmation":
+        """With what came of `next_per_s`."""
+        tenths = self._next_tenths
+        return replace(self, held_tenths=tenths) if has_held else replace(self, failed_tenths=tenths)
+
+    @property
+    def _next_tenths(self) -> int | None:
+        if self.held_tenths is None:
+            lower = 10 if self.failed_tenths is None else self.failed_tenths - 1
+            return lower if lower >= CONFIRMED_TENTHS_MIN else None
+        higher = self.held_tenths + 1
+        return higher if self.failed_tenths is None and higher <= CONFIRMED_TENTHS_MAX else None

@@ -1,6 +1,6 @@
 """The highest rate that holds: open loop, latency from the intended instant, nothing dropped, p99 within its bound.
 
-A search with short tries finds a candidate; only a long run at that rate makes it a figure.
+A search with short tries finds a candidate; only a long run makes a rate a figure.
 """
 
 from dataclasses import replace
@@ -8,15 +8,12 @@ from dataclasses import replace
 from loadtests.disturbance import MachineWatch
 from loadtests.figures import Check, Round
 from loadtests.load import Pace, Tally
-from loadtests.search import Search
+from loadtests.search import Confirmation, Search
 from loadtests.stage import Stage
 from loadtests.targets import GOALS, P99_MS_MAX
 
 BELOW_PEAK = 0.85
 """Of a closed loop's peak: a try far above it only fills queues that empty slowly, and says nothing."""
-CONFIRMED_AT = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-"""Of the candidate: what did not hold for long is followed by less, down to where even a machine whose speed changes
-from minute to minute still gets a figure."""
 MEASURED_SHARE_MIN = 0.995
 """Of the intended requests have to be answered as expected."""
 AGAIN_MAX = 4
@@ -46,14 +43,20 @@ class Sustained:
             one, tally, has_held = self._try(rate, scale.probe_s, notes)
             broken += _broken(one)
             search = search.after(rate, has_held=has_held, served_per_s=tally.served_per_s)
-        for share in CONFIRMED_AT:
-            rate = search.candidate_per_s * share
-            one, _, has_held = self._try(rate, scale.confirm_s, notes)
-            if has_held:
-                self._start_per_s = rate
-                return replace(one, notes=tuple(notes), checks=(*one.checks, *broken))
+        return self._confirmed(Confirmation(candidate_per_s=search.candidate_per_s), notes, broken)
+
+    def _confirmed(self, confirmation: Confirmation, notes: list[str], broken: list[Check]) -> Round:
+        """The long try at the highest rate that held, with what the other tries broke."""
+        found: Round | None = None
+        while (rate := confirmation.next_per_s) is not None:
+            one, _, has_held = self._try(rate, self._stage.scale.confirm_s, notes)
             broken += _broken(one)
-        return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
+            confirmation = confirmation.after(has_held=has_held)
+            found = one if has_held else found
+        if found is None:
+            return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
+        self._start_per_s = confirmation.held_per_s or self._start_per_s
+        return replace(found, notes=tuple(notes), checks=(*found.checks, *broken))
 
     def _try(self, rate_per_s: float, seconds: float, notes: list[str]) -> tuple[Round, Tally, bool]:
         """Again, a few times in a round, if the machine did not let it hold; each is told."""

@@ -1,9 +1,10 @@
 """The search for the highest rate that holds."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.search import Search
+from loadtests.search import CONFIRMED_TENTHS_MAX, CONFIRMED_TENTHS_MIN, Confirmation, Search
 
 
 def found(capacity_per_s: float, *, start_per_s: float = 10_000, tries: int = 20, is_told: bool = False) -> Search:
@@ -41,3 +42,33 @@ def test_without_any_success_there_still_is_a_candidate() -> None:
     search = Search(start_per_s=10_000, precision=0.05, tries_left=1).after(10_000, has_held=False)
     assert search.next_per_s is None
     assert 0 < search.candidate_per_s < 10_000
+
+
+def confirmed(capacity_per_s: float) -> tuple[list[float], float | None]:
+    """The rates that were tried from a candidate of 1,000 per second, and the one that was found."""
+    confirmation, tried = Confirmation(candidate_per_s=1_000), []
+    while (rate := confirmation.next_per_s) is not None:
+        tried.append(rate)
+        confirmation = confirmation.after(has_held=rate <= capacity_per_s)
+    return tried, confirmation.held_per_s
+
+
+@pytest.mark.parametrize(
+    ("capacity_per_s", "tried", "held"),
+    [
+        (1_050, [1_000, 1_100], 1_000),
+        (1_250, [1_000, 1_100, 1_200, 1_300], 1_200),
+        (850, [1_000, 900, 800], 800),
+        (999, [1_000, 900], 900),
+    ],
+)
+def test_long_tries_go_down_until_one_holds_or_up_until_one_fails(
+    capacity_per_s: float, tried: list[float], held: float
+) -> None:
+    assert confirmed(capacity_per_s) == (tried, held)
+
+
+def test_long_tries_come_to_an_end() -> None:
+    assert confirmed(1)[1] is None
+    assert min(confirmed(1)[0]) == 1_000 * CONFIRMED_TENTHS_MIN / 10
+    assert confirmed(1e9)[1] == 1_000 * CONFIRMED_TENTHS_MAX / 10

@@ -94,6 +94,7 @@ class CellConnection(asyncio.Protocol):
         self._is_closed = True
         self._pool.lost(self)
         self._fall_silent(Silence.BROKEN)
+        del self._parser  # each holds the other, and a collector that looks seldom would find them late
 
     # What the parser calls
 
@@ -234,7 +235,7 @@ class InstancePool:
                 )
         except (OSError, TimeoutError):
             return None
-        return connection
+        return connection if connection.is_usable else None
 
     def give_back(self, connection: CellConnection, *, is_reusable: bool) -> None:
         if is_reusable and connection.is_usable and not self._is_retired:

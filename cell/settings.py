@@ -121,10 +121,11 @@ class Settings(BaseSettings):
     checkpoints_kept: Annotated[int, Field(ge=1, le=1_000)] = 12
     """Checkpoints whose trees are kept for proofs: an hour's. The signed checkpoints themselves are kept for ever."""
     audit_period_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds between rounds of the background audit: how long a broken log can go unnoticed where it grows."""
+    """Seconds that the background audit rests when nothing more is new: how long a broken log can go unnoticed."""
     audit_entries_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
-    """Entries that a round reads of what is new, and as many of whole logs in turn: a tenth of a second's work. While
-    more is new, rounds follow one another, with pauses that leave nineteen twentieths of the process to others."""
+    """Entries of whole logs that the background audit reads in a period: a tenth of a second's work, in short rounds.
+    While more is new than rounds have read, they go on; pauses between them leave nineteen twentieths of the process to
+    others."""
     expiry_period_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between looks for holds past their time: how long money stays set aside for nothing, at the price of one
     look into an index. No command finds such a hold open."""

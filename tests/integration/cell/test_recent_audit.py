@@ -8,7 +8,7 @@ from cell_stores import postgres_ledger
 from cell_waiting import until
 from ledger_book import Book
 
-from cell.background.audit_loop import AuditLoop
+from cell.background.audit_loop import ROUND_ENTRIES_MAX, AuditLoop
 from cell.commit import commit
 from cell.ledger.commands import Command
 from cell.ledger.invariants import Finding
@@ -184,6 +184,18 @@ async def test_a_loop_that_is_behind_does_not_wait_for_its_period(growing: Growi
     await grown_by(growing, ALICE, 60)
     duty = asyncio.create_task(loop.duty(period_s=3_600).run())
     await until(lambda: figures.entries >= 60)
+    duty.cancel()
+    await asyncio.gather(duty, return_exceptions=True)
+    assert figures.findings == 0
+
+
+async def test_the_rounds_of_a_period_follow_one_another(growing: Growing) -> None:
+    """Long logs get a period's share of reading although a round is short."""
+    await grown_by(growing, ALICE, 3 * ROUND_ENTRIES_MAX)
+    figures = Figures()
+    loop = AuditLoop(database_url=growing.database.app_url, entries_max=2 * ROUND_ENTRIES_MAX, metrics=figures)
+    duty = asyncio.create_task(loop.duty(period_s=3_600).run())
+    await until(lambda: figures.entries >= 2 * ROUND_ENTRIES_MAX)
     duty.cancel()
     await asyncio.gather(duty, return_exceptions=True)
     assert figures.findings == 0

@@ -19,7 +19,7 @@ CUTOVERS = "P8-cutovers"
 def gallery(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The pictures of a document: a target (or `OTHER`, or `CUTOVERS`) and its figures, in the document's order."""
     figures = document["figures"]
-    named = {target: _named(target) & set(figures) for target in document["targets"]}
+    named = {target: _named(target, figures) for target in document["targets"]}
     shown: dict[str, set[str]] = {target: set(names) for target, names in named.items()}
     for figure in figures:
         if not any(figure in names for names in named.values()):
@@ -42,8 +42,19 @@ def share_of_goal(part: Mapping[str, Any]) -> float:
     return target / measured if measured > 0 else 0.0
 
 
-def _named(target: str) -> set[str]:
+def needed(target: str) -> set[str]:
+    """The figures that a target compares."""
     return {need for goal in GOALS.get(target, ()) for need in goal.needs}
+
+
+def as_of(figure: str, target: str) -> str:
+    """What a figure is called that another run has as well, where it is the one that this target was judged by."""
+    return f"{figure} of {target}"
+
+
+def _named(target: str, figures: Mapping[str, Any]) -> set[str]:
+    names = (name if (name := as_of(need, target)) in figures else need for need in needed(target))
+    return {name for name in names if name in figures}
 
 
 def _nearest(figure: str, named: Mapping[str, Iterable[str]]) -> str:

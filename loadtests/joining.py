@@ -1,11 +1,14 @@
 """One document of several runs: whoever measures for hours does it in parts. Pure.
 
 A target is of one run with all that it compares, because only figures of one run compare. Where a figure was measured
-twice, that of the first run is shown; a target of a later run keeps its own verdict and its own numbers.
+twice, that of the first run has its name; a target of a later run keeps its own verdict and its own numbers, and the
+figure that it was judged by is shown as of that target.
 """
 
 from collections.abc import Iterable
 from typing import Any
+
+from loadtests.gallery import as_of, needed
 
 _LAST = 1_000
 
@@ -19,7 +22,13 @@ def joined(*documents: dict[str, Any]) -> dict[str, Any]:
     for document in others:
         new = {name: target for name, target in document["targets"].items() if name not in found["targets"]}
         found["targets"] |= new
-        found["figures"] = {**document["figures"], **found["figures"]}
+        again = {
+            as_of(name, target): figure
+            for target in new
+            for name, figure in document["figures"].items()
+            if name in found["figures"] and name in needed(target)
+        }
+        found["figures"] = {**document["figures"], **found["figures"], **again}
         found["absent"] += [line for line in document.get("absent", ()) if line not in found["absent"]]
         found["cutovers"] = {**document.get("cutovers", {}), **found["cutovers"]}
     found["targets"] = {name: found["targets"][name] for name in sorted(found["targets"], key=_number)}

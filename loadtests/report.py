@@ -30,7 +30,8 @@ PICTURES = "performance"
 HEAD = """# Performance
 
 Rendered by `python -m loadtests.report` from `build/bench.json`; not edited by hand. Figures of different machines, or
-of one machine on different days, do not compare; ratios within one run do, and each target is judged by one run.
+of one machine on different days, do not compare; ratios within one run do, and each target is judged by one run. Where
+several runs have a figure, `… of P7` is the one that P7 was judged by.
 """
 
 METHOD = """## What was measured, and how

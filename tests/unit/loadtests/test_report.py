@@ -102,6 +102,23 @@ def test_a_target_of_two_runs_is_that_of_the_first() -> None:
     assert both["figures"] == first["figures"]
 
 
+def test_a_target_is_shown_with_the_figures_of_its_own_run() -> None:
+    """Not with those of another day, which its ratio is not of."""
+    standby = document(
+        figure("write.uniform.sustained", 4.0, loop="open"), figure("standby.uniform.sustained", 2.0, loop="open")
+    )
+    first = document(
+        figure("write.uniform.sustained", 9.0, loop="open"), targets={"P1": {"reached": True, "parts": []}}
+    )
+    both = joined(first, standby | {"targets": {"P7": {"reached": True, "parts": []}}})
+    assert both["figures"]["write.uniform.sustained"]["median"] == 9.0
+    assert both["figures"]["write.uniform.sustained of P7"]["median"] == 4.0
+    assert gallery(both) == {
+        "P1": ("write.uniform.sustained",),
+        "P7": ("standby.uniform.sustained", "write.uniform.sustained of P7"),
+    }
+
+
 def part(measured: float, target: float, sense: str) -> dict[str, Any]:
     return {
         "name": "any",

@@ -51,6 +51,8 @@ class Scale:
     """Measured time of a closed loop, and of a peer."""
     laps: int
     """Turns of the brief measurements in a round."""
+    long_laps: int
+    """And of those of minutes."""
     probe_s: float
     """Of each try of the search for the highest sustained rate."""
     confirm_s: float
@@ -83,6 +85,7 @@ FULL = Scale(
     warm_up_s=1,
     peak_s=2.5,
     laps=6,
+    long_laps=3,
     probe_s=6,
     confirm_s=60,
     log_files=256,
@@ -99,6 +102,7 @@ QUICK = Scale(
     warm_up_s=0.5,
     peak_s=1,
     laps=1,
+    long_laps=1,
     probe_s=1,
     confirm_s=1.5,
     log_files=8,

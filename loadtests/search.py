@@ -1,12 +1,11 @@
 """The search for the highest rate that is sustained: which rate to try next, and when to stop. Pure.
 
 First a candidate, by short tries: up in growing or shrinking steps until a rate fails, then between the best that held
-and the worst that failed, until the two are near enough. Then long tries around the candidate. A figure comes only from
-a rate that held for long; what failed only bounds it.
+and the worst that failed, until the two are near enough. Then a walk of long tries that begins there. A figure comes
+only from a rate that held for long; what failed only says where to look.
 """
 
 import math
-from dataclasses import replace
 
 from contract.values import value
 
@@ -16,9 +15,11 @@ STEP = 1.25
 BELOW_CAPACITY = 0.85
 """Where to go from what an overloaded system served: latencies of a queue that is never empty have no bound."""
 
-CONFIRMED_TENTHS_MIN = 5
-"""Of the candidate: even a machine whose speed changes from minute to minute still gets a figure."""
-CONFIRMED_TENTHS_MAX = 15
+WALK_STEP = 1.08
+"""Between long tries: a few of them cross what a machine changes within minutes, and it is no more than they differ by
+themselves."""
+BELOW_CANDIDATE = 0.85
+"""Where the walk begins: a short try seldom meets what decides the p99 of a long one."""
 
 
 @value
@@ -76,36 +77,19 @@ class Search:
 
 
 @value
-class Confirmation:
-    """Long tries: down from the candidate until a rate holds, or up from it until one does not.
+class Walk:
+    """Long tries, one after the other: a step up from a rate that held, a step down from one that did not.
 
-    A short try may meet no pause of the machine, and then promises too much, or a pause, and then too little. Rates are
-    in tenths of the candidate; None = not known.
+    Near the highest rate one and the same rate holds in one minute and not in the next, so that a single crossing is
+    found by luck. A walk crosses it again and again; what held on the way lies just below it.
     """
 
-    candidate_per_s: float
-    held_tenths: int | None = None
-    failed_tenths: int | None = None
+    next_per_s: float
 
-    @property
-    def next_per_s(self) -> float | None:
-        """The rate to try; None = enough is known, or none is left to be tried."""
-        tenths = self._next_tenths
-        return None if tenths is None else self.candidate_per_s * tenths / 10
+    @classmethod
+    def of(cls, candidate_per_s: float) -> "Walk":
+        return cls(next_per_s=candidate_per_s * BELOW_CANDIDATE)
 
-    @property
-    def held_per_s(self) -> float | None:
-        return None if self.held_tenths is None else self.candidate_per_s * self.held_tenths / 10
-
-    def after(self, *, has_held: bool) -> "Confirmation":
+    def after(self, *, has_held: bool) -> "Walk":
         """With what came of `next_per_s`."""
-        tenths = self._next_tenths
-        return replace(self, held_tenths=tenths) if has_held else replace(self, failed_tenths=tenths)
-
-    @property
-    def _next_tenths(self) -> int | None:
-        if self.held_tenths is None:
-            lower = 10 if self.failed_tenths is None else self.failed_tenths - 1
-            return lower if lower >= CONFIRMED_TENTHS_MIN else None
-        higher = self.held_tenths + 1
-        return higher if self.failed_tenths is None and higher <= CONFIRMED_TENTHS_MAX else None
+        return Walk(next_per_s=self.next_per_s * WALK_STEP if has_held else self.next_per_s / WALK_STEP)

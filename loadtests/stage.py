@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Literal
 
 import psycopg
 
@@ -38,6 +39,16 @@ ACCESS_LOG_PATIENCE_S = 3.0
 POLL_S = 0.05
 
 
+Turns = Literal["brief", "long", "one", "last"]
+"""How often a round measures it.
+
+- `brief`: a loop of seconds. It takes turns with the brief ones next to it, several laps long: the speed of a shared
+  machine changes from minute to minute, and what is compared has to meet the same minutes.
+- `long`: minutes, and every time another result: a few laps.
+- `one`: once; `last`: once, in the last round only, for what takes many minutes is many measurements in itself.
+"""
+
+
 @value
 class Measurement:
     """One figure in the making: `run` makes one round of it."""
@@ -47,11 +58,7 @@ class Measurement:
     unit: str
     loop: Loop
     run: Callable[[], Round]
-    is_repeated: bool = True
-    """In every round; else in the last one only: what takes many minutes is many measurements in itself."""
-    is_brief: bool = False
-    """A loop of seconds. In each round it takes turns with the brief ones next to it, several laps long: the speed of a
-    shared machine changes from minute to minute, and what is compared has to meet the same minutes."""
+    turns: Turns = "one"
     setting: Callable[[], AbstractContextManager[object]] | None = None
     """What has to stand meanwhile; set up once for all neighbours that have the same."""
 

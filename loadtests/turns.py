@@ -9,12 +9,13 @@ from loadtests.stage import Measurement
 
 
 def turns_of(number: int, measurements: Sequence[Measurement], scale: Scale) -> list[Measurement]:
-    """Of that round: what is brief takes turns with its brief neighbours of the same setting, `scale.laps` times."""
-    due = [one for one in measurements if one.is_repeated or number == scale.rounds]
+    """Of that round: neighbours of the same setting that have several turns take them in turn."""
+    laps = {"brief": scale.laps, "long": scale.long_laps}
+    due = [one for one in measurements if one.turns != "last" or number == scale.rounds]
     return [
         one
-        for (is_brief, _), neighbours in groupby(due, key=attrgetter("is_brief", "setting"))
-        for one in there_and_back(list(neighbours), scale.laps if is_brief else 1)
+        for (turns, _), neighbours in groupby(due, key=attrgetter("turns", "setting"))
+        for one in there_and_back(list(neighbours), laps.get(turns, 1))
     ]
 
 

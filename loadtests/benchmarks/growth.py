@@ -41,7 +41,7 @@ class Growths:
                 unit=UNIT,
                 loop="closed",
                 run=partial(guest.measured_now, _uniform),
-                is_brief=True,
+                turns="brief",
                 setting=self._both_serving,
             )
             for one, title, guest in told

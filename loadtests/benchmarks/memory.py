@@ -32,7 +32,7 @@ class Memory:
             ("memory.router.growth", "router, end over begin", "x"),
         )
         return [
-            Measurement(id=one, title=title, unit=unit, loop="open", run=self._figure(one), is_repeated=False)
+            Measurement(id=one, title=title, unit=unit, loop="open", run=self._figure(one), turns="last")
             for one, title, unit in told
         ]
 

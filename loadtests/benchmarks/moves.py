@@ -114,7 +114,7 @@ class Moves:
 
     def measurements(self) -> list[Measurement]:
         return [
-            Measurement(id=f"moves.{one}", title=title, unit=unit, loop=loop, run=self._figure(one), is_repeated=False)
+            Measurement(id=f"moves.{one}", title=title, unit=unit, loop=loop, run=self._figure(one), turns="last")
             for one, title, unit, loop in figures_told(self._scale)
         ]
 

@@ -88,7 +88,7 @@ class Histories:
                     unit="ms",
                     loop="closed",
                     run=self._history_run(what, name),
-                    is_brief=what != "deep",  # which is told, and compared with nothing
+                    turns="one" if what == "deep" else "brief",  # the former is told, and compared with nothing
                 )
                 for what, name in wanted
             ),

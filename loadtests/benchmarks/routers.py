@@ -36,7 +36,7 @@ class Routers:
         if program is not None:
             peaks.append(("haproxy", "postings through HAProxy, peak", self._haproxy(program)))
         in_turns = [
-            Measurement(id=f"router.{one}.peak", title=title, unit="commands/s", loop="closed", run=run, is_brief=True)
+            Measurement(id=f"router.{one}.peak", title=title, unit="commands/s", loop="closed", run=run, turns="brief")
             for one, title, run in peaks
         ]
         title = "p50 that the embedded router adds at half load"

@@ -38,6 +38,7 @@ class WithStandby:
             unit=UNIT,
             loop="open",
             run=self.guest.measured(lambda _: self._sustained.run()),
+            turns="long",
         )
         return [
             *(

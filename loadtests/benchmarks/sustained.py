@@ -1,6 +1,6 @@
 """The highest rate that holds: open loop, latency from the intended instant, nothing dropped, p99 within its bound.
 
-A search with short tries finds a candidate; only a long run makes a rate a figure.
+A search with short tries finds where to begin; only a long try makes a rate a figure.
 """
 
 from dataclasses import replace
@@ -8,7 +8,7 @@ from dataclasses import replace
 from loadtests.disturbance import MachineWatch
 from loadtests.figures import Check, Round
 from loadtests.load import Pace, Tally
-from loadtests.search import Confirmation, Search
+from loadtests.search import Search, Walk
 from loadtests.stage import Stage
 from loadtests.targets import GOALS, P99_MS_MAX
 
@@ -16,50 +16,53 @@ BELOW_PEAK = 0.85
 """Of a closed loop's peak: a try far above it only fills queues that empty slowly, and says nothing."""
 MEASURED_SHARE_MIN = 0.995
 """Of the intended requests have to be answered as expected."""
-AGAIN_MAX = 4
-"""Tries of a round that are made again because they did not hold on a machine that was disturbed."""
+TRIES_MAX = 10
+"""Long tries of a turn: from twice of what holds, and no further."""
+AGAIN_MAX = 2
+"""Tries of a turn that are made again because they did not hold on a machine that was disturbed."""
 DISTURBED_SHARE = 0.01
 """A disk that stands still for so much of the time, or a host that keeps so much of the processors' for itself, decides
 what the p99 is, whatever the rate."""
 
 
 class Sustained:
-    """Rounds of one search; each starts from what the one before has found."""
+    """Each turn ends with a rate that held, and the next goes on from there."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._start_per_s = GOALS["P1"][0].reach
+        self._walk: Walk | None = None
         self._again_left = 0
 
     def run(self) -> Round:
-        scale = self._stage.scale
-        if self._stage.uniform_peak_per_s:
-            self._start_per_s = min(self._start_per_s, self._stage.uniform_peak_per_s * BELOW_PEAK)
+        """One turn: long tries until one holds, with what the others broke."""
         self._again_left = AGAIN_MAX
-        search = Search(start_per_s=self._start_per_s, precision=scale.precision, tries_left=scale.tries)
         notes: list[str] = []
         broken: list[Check] = []
+        walk = self._walk or Walk.of(self._candidate_per_s(notes, broken))
+        for _ in range(TRIES_MAX):
+            rate = walk.next_per_s
+            one, _, has_held = self._try(rate, self._stage.scale.confirm_s, notes)
+            self._walk = walk = walk.after(has_held=has_held)
+            if has_held:
+                return replace(one, notes=tuple(notes), checks=(*one.checks, *broken))
+            broken += _broken(one)
+        return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
+
+    def _candidate_per_s(self, notes: list[str], broken: list[Check]) -> float:
+        """What short tries promise."""
+        scale = self._stage.scale
+        start_per_s: float = GOALS["P1"][0].reach
+        if self._stage.uniform_peak_per_s:
+            start_per_s = min(start_per_s, self._stage.uniform_peak_per_s * BELOW_PEAK)
+        search = Search(start_per_s=start_per_s, precision=scale.precision, tries_left=scale.tries)
         while (rate := search.next_per_s) is not None:
             one, tally, has_held = self._try(rate, scale.probe_s, notes)
             broken += _broken(one)
             search = search.after(rate, has_held=has_held, served_per_s=tally.served_per_s)
-        return self._confirmed(Confirmation(candidate_per_s=search.candidate_per_s), notes, broken)
-
-    def _confirmed(self, confirmation: Confirmation, notes: list[str], broken: list[Check]) -> Round:
-        """The long try at the highest rate that held, with what the other tries broke."""
-        found: Round | None = None
-        while (rate := confirmation.next_per_s) is not None:
-            one, _, has_held = self._try(rate, self._stage.scale.confirm_s, notes)
-            broken += _broken(one)
-            confirmation = confirmation.after(has_held=has_held)
-            found = one if has_held else found
-        if found is None:
-            return replace(one, value=0.0, notes=(*notes, "nothing held"), checks=tuple(broken))
-        self._start_per_s = confirmation.held_per_s or self._start_per_s
-        return replace(found, notes=tuple(notes), checks=(*found.checks, *broken))
+        return search.candidate_per_s
 
     def _try(self, rate_per_s: float, seconds: float, notes: list[str]) -> tuple[Round, Tally, bool]:
-        """Again, a few times in a round, if the machine did not let it hold; each is told."""
+        """Again, a few times in a turn, if the machine did not let it hold; each is told."""
         while True:
             one, tally, seen = self._post(rate_per_s, seconds)
             has_held = holds(tally, rate_per_s=rate_per_s, seconds=seconds)

@@ -24,10 +24,10 @@ def measure_writes(stage: Stage, *, with_uniform: bool, with_hot: bool) -> list[
         found += [_hot_peak(stage), *_peers(stage, is_hot=True)]
     if with_uniform:
         found += [_zipf_peak(stage), *_peers(stage, is_hot=False)]
-    in_turns = [one for one in found if one.is_brief]
+    in_turns = [one for one in found if one.turns == "brief"]
     return [
         *in_turns,
-        *(one for one in found if not one.is_brief),
+        *(one for one in found if one.turns != "brief"),
         *([uniform_sustained(stage)] if with_uniform else []),
     ]
 
@@ -66,7 +66,9 @@ def _peak(
         one, _ = stage.post(wallets(), stage.closed(concurrency=stage.scale.concurrency), skew=skew)
         return one
 
-    return Measurement(id=figure, title=title, unit=UNIT, loop="closed", run=run, is_brief=is_compared)
+    return Measurement(
+        id=figure, title=title, unit=UNIT, loop="closed", run=run, turns="brief" if is_compared else "one"
+    )
 
 
 def uniform_sustained(stage: Stage) -> Measurement:
@@ -76,6 +78,7 @@ def uniform_sustained(stage: Stage) -> Measurement:
         unit=UNIT,
         loop="open",
         run=Sustained(stage).run,
+        turns="long",
     )
 
 
@@ -88,7 +91,7 @@ def _peers(stage: Stage, *, is_hot: bool) -> list[Measurement]:
             unit=UNIT,
             loop="closed",
             run=_peer_run(stage, peer, is_hot=is_hot, clients=clients),
-            is_brief=f"{peer.name}.{where}.{clients}" in COMPARED,
+            turns="brief" if f"{peer.name}.{where}.{clients}" in COMPARED else "one",
         )
         for peer in PEERS
         for clients in CLIENTS

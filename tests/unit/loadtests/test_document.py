@@ -23,7 +23,7 @@ from loadtests.histogram import Histogram
 from loadtests.load import Tally, together
 from loadtests.report import render
 from loadtests.scale import FULL
-from loadtests.stage import Measurement
+from loadtests.stage import Measurement, Turns
 from loadtests.targets import GOALS, judge, judged_again, ratios
 from loadtests.turns import turns_of
 
@@ -124,28 +124,27 @@ def test_one_odd_pair_does_not_move_a_ratio() -> None:
 
 def test_brief_measurements_take_turns_and_long_ones_wait() -> None:
     all_of_them = [
-        measurement("a", is_brief=True),
-        measurement("b", is_brief=True),
+        measurement("a", turns="brief"),
+        measurement("b", turns="brief"),
         measurement("c"),
-        measurement("d", is_brief=True),
-        measurement("e", is_repeated=False),
+        measurement("d", turns="brief"),
+        measurement("e", turns="last"),
+        measurement("f", turns="long"),
     ]
-    scale = replace(FULL, rounds=2, laps=2)
-    assert [one.id for one in turns_of(1, all_of_them, scale)] == list("abbacdd")
-    assert [one.id for one in turns_of(2, all_of_them, scale)] == list("abbacdde")
+    scale = replace(FULL, rounds=2, laps=2, long_laps=3)
+    assert [one.id for one in turns_of(1, all_of_them, scale)] == list("abbacddfff")
+    assert [one.id for one in turns_of(2, all_of_them, scale)] == list("abbacddefff")
 
 
 def test_what_needs_another_setting_takes_turns_by_itself() -> None:
-    all_of_them = [measurement(name, is_brief=True) for name in "ab"]
-    all_of_them += [replace(measurement(name, is_brief=True), setting=nullcontext) for name in "cd"]
+    all_of_them = [measurement(name, turns="brief") for name in "ab"]
+    all_of_them += [replace(measurement(name, turns="brief"), setting=nullcontext) for name in "cd"]
     assert [one.id for one in turns_of(1, all_of_them, replace(FULL, laps=3))] == list("abbaabcddccd")
 
 
-def measurement(name: str, *, is_brief: bool = False, is_repeated: bool = True) -> Measurement:
+def measurement(name: str, *, turns: Turns = "one") -> Measurement:
     made = Round(value=1.0, checks=())
-    return Measurement(
-        id=name, title=name, unit="", loop="closed", run=lambda: made, is_brief=is_brief, is_repeated=is_repeated
-    )
+    return Measurement(id=name, title=name, unit="", loop="closed", run=lambda: made, turns=turns)
 
 
 def test_ratios_name_what_they_compare() -> None:

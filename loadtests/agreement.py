@@ -1,5 +1,6 @@
 """Whether two runs say the same: ratios compare between runs and machines, figures do not. Pure."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,12 @@ class Compared:
         smaller, greater = sorted((self.ratio, self.other))
         if greater == smaller:
             return 0.0
-        return greater / smaller - 1 if smaller > 0 else float("inf")
+        return greater / smaller - 1 if smaller > 0 else math.inf
+
+    @property
+    def apart(self) -> str:
+        """The difference as it is told."""
+        return "without bound" if math.isinf(self.difference) else f"{self.difference:.1%}"
 
     @property
     def agrees(self) -> bool:

@@ -16,6 +16,8 @@ from loadtests.histogram import Histogram
 FORM = 1
 """Of build/bench.json; grows when a field changes its meaning."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999}
+COSTS = ("wal_bytes", "api_cpu_us", "postgresql_cpu_us", "router_cpu_us", "generator_cpu_us")
+"""Of one command, as they are told; not every figure has each."""
 
 Loop = Literal["open", "closed", "none"]
 

@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtests.figures import Round
+from loadtests.figures import COSTS, Round
 from loadtests.stage import Measurement
 
-COSTS = ("wal_bytes", "api_cpu_us", "postgresql_cpu_us", "router_cpu_us", "generator_cpu_us")
 WIDTH_MIN = 142
 """Columns that the table takes, whatever the terminal has."""
 REFRESHES_PER_S = 1

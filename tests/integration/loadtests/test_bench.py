@@ -20,8 +20,8 @@ from loadtests.cell_under_test import AuditMustBeMadeError, CellUnderTest, cell_
 from loadtests.figures import Round
 from loadtests.generator import generator
 from loadtests.load import Pace
+from loadtests.page import render
 from loadtests.peers import Peers
-from loadtests.report import render
 from loadtests.scale import QUICK, shrunk
 from loadtests.stage import Stage
 

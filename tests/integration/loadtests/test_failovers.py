@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import bench
-from loadtests.report import render
+from loadtests.page import render
 from loadtests.targets import GOALS
 
 pytestmark = pytest.mark.timeout(900)  # a bound for a machine that is busy with other things

@@ -15,9 +15,9 @@ from loadtests.figures import Check
 from loadtests.fleet_checks import check_fleet_conservation, check_fleet_postings
 from loadtests.generator import Generator, generator
 from loadtests.load import Load, Openings, Pace, Postings, Tally
+from loadtests.page import render
 from loadtests.payloads import wallet_of
 from loadtests.platform_under_test import PlatformUnderTest
-from loadtests.report import render
 from loadtests.targets import GOALS
 
 pytestmark = pytest.mark.timeout(900)  # a bound for a machine that is busy with other things

@@ -21,7 +21,7 @@ from loadtests.figures import (
 )
 from loadtests.histogram import Histogram
 from loadtests.load import Tally, together
-from loadtests.report import render
+from loadtests.page import render
 from loadtests.scale import FULL
 from loadtests.stage import Measurement, Turns
 from loadtests.targets import GOALS, judge, judged_again, ratios

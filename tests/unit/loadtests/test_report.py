@@ -11,6 +11,7 @@ from loadtests.agreement import DIFFERENCE_MAX, Compared, RunsMustCompareError, 
 from loadtests.figures import FORM, Check, Figure, Loop, Round, document_of_figures
 from loadtests.gallery import OTHER, gallery, share_of_goal
 from loadtests.joining import joined
+from loadtests.page import render
 from loadtests.pictures import draw_pictures
 from loadtests.targets import GOALS, judge, ratios
 
@@ -86,7 +87,7 @@ def test_what_one_run_did_not_measure_comes_from_another(tmp_path: Path) -> None
     starts = document(
         figure("start.api", 1.0), figure("start.up.fresh", 8.0), figure("start.up.again", 6.0), began_at="another day"
     )
-    page = report.render(hot, starts)
+    page = render(hot, starts)
     assert "## The run of P2\n" in page
     assert "## The run of P11\n" in page
     assert "another day" in page
@@ -186,8 +187,26 @@ def test_the_page_shows_each_picture_and_each_part_of_a_target(tmp_path: Path) -
 
 
 def test_the_page_says_what_was_not_measured_and_why() -> None:
-    page = report.render(document(figure("write.hot.peak", 1.0), absent=["no tigerbeetle on PATH"]))
+    page = render(document(figure("write.hot.peak", 1.0), absent=["no tigerbeetle on PATH"]))
     assert "Not measured: no tigerbeetle on PATH\n" in page
+
+
+def test_the_page_holds_a_run_against_a_second_one_of_the_same(tmp_path: Path) -> None:
+    for name, run in (("run", hot_run()), ("other", hot_run(12.0)), ("apples", document(figure("a", 1.0)))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(run))
+    page = tmp_path / "PAGE.md"
+
+    def rendered(again: str) -> int:
+        run, other = str(tmp_path / "run.json"), str(tmp_path / f"{again}.json")
+        return report.main(["--run", run, "--again", other, "--out", str(page)])
+
+    assert rendered("other") == 0
+    assert "| `write.hot.peak / write.uniform.peak` | 0.9 | 1.2 | 33.3% | **no** |" in page.read_text()
+    assert rendered("run") == 0
+    assert "| `write.hot.peak / write.uniform.peak` | 0.9 | 0.9 | 0.0% | yes |" in page.read_text()
+    before = page.read_text()
+    assert rendered("apples") == 2
+    assert page.read_text() == before, "no half result"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from cellwallet.interrupts import terminated_like_interrupted
 from cellwallet.local.binaries import PostgresMustBeInstalledError
 from cellwallet.local.postgres import PostgresMustStartError
 from cellwallet.local.standby import StandbyMustFollowError
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     plan = _plan(asked)
     try:
         _machine_must_be_free(console, is_strict=asked.strict)
-        with showing(console) as shown:
+        with terminated_like_interrupted(), showing(console) as shown:
             document = run(plan, shown)
         write(document, asked.out)
     except _FAILURES as error:

@@ -1,11 +1,9 @@
 """`cellwallet demo`: a vendor's day through the router, with what to try next."""
 
 import dataclasses
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import typer
@@ -20,6 +18,7 @@ from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, fail,
 from cellwallet.demo.day import Totals, VendorDay
 from cellwallet.demo.operations import Operations
 from cellwallet.demo.stage import CURRENCY, DayMustGoAsToldError, Scene
+from cellwallet.interrupts import terminated_like_interrupted
 from cellwallet.local.stack import Stack, StackMustExistError, read_stack
 
 BRIEF = Retries(attempts_max=3, deadline_s=3.0)
@@ -37,7 +36,12 @@ def demo(
     connection = connection_to(url=url, token=token, data=data)
     stack = _stack_of(connection, data)
     began_s = time.perf_counter()
-    with failures_told(), _ended_alike(), ExitStack() as held, Client(connection.url, connection.token) as client:
+    with (
+        failures_told(),
+        terminated_like_interrupted(),
+        ExitStack() as held,
+        Client(connection.url, connection.token) as client,
+    ):
         operations = None if stack is None else held.enter_context(closing(Operations(stack)))
         brief = held.enter_context(Client(connection.url, connection.token, retries=BRIEF))
         run = uuid_utils.uuid7().hex[-12:]
@@ -68,19 +72,6 @@ def _played(day: VendorDay, *, as_json: bool) -> list[Scene]:
             if not as_json:
                 _tell(len(played), scene)
     return played
-
-
-@contextmanager
-def _ended_alike() -> Iterator[None]:
-    """SIGTERM, by which `up --demo` ends a day, is Ctrl-C to it: webhook and limit are taken back in both cases."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(number: int, scene: Scene) -> None:

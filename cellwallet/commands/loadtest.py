@@ -21,6 +21,7 @@ from rich.table import Table
 
 from cellwallet.commands.tables import print_table
 from cellwallet.commands.terminal import AsJson, err, fail, print_json
+from cellwallet.interrupts import terminated_like_interrupted
 from cellwallet.local.keys import KeysMustExistError
 from cellwallet.local.postgres import PostgresMustStartError
 from cellwallet.local.stack import StackMustExistError, read_stack
@@ -194,21 +195,15 @@ def _site(
 @contextmanager
 def _failures_told() -> Iterator[None]:
     """An interrupt, by hand or by a supervisor, ends everything that was started and leaves nothing half done."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        with terminated_like_interrupted():
+            yield
     except _FAILURES as error:
         fail(str(error))
     except httpx.TransportError as error:
         fail(f"the control plane does not answer ({error})")
     except KeyboardInterrupt:
         fail("interrupted: nothing was written")
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

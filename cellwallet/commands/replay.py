@@ -1,12 +1,10 @@
 """`cellwallet replay FILE`: posts a bank's movements and compares every balance with the bank's own."""
 
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,6 +13,7 @@ from rich.table import Table
 from cellwallet.commands.connection import Connection, TokenOption, UrlOption, connection_to, failures_told
 from cellwallet.commands.tables import print_table
 from cellwallet.commands.terminal import DATA_DEFAULT, AsJson, DataFolder, err, fail, out, print_json
+from cellwallet.interrupts import terminated_like_interrupted
 from cellwallet.replaying.file import read_file
 from cellwallet.replaying.movements import Account, FileMustBeWellFormedError
 from cellwallet.replaying.posting import AccountOutcome, Difference
@@ -82,7 +81,7 @@ def _post_all(accounts: list[Account], connection: Connection, *, connections: i
     target = Target(url=connection.url, token=connection.token)
     processes = min(os.cpu_count() or 1, connections)
     began_s = time.perf_counter()
-    with _progress() as progress, _terminated_like_interrupted():
+    with _progress() as progress, terminated_like_interrupted():
         bar = progress.add_task("movements", total=sum(len(account.movements) for account in accounts), differences=0)
         try:
             with closing(post_accounts(accounts, target, processes=processes, connections=connections)) as posted:
@@ -106,20 +105,6 @@ def _progress() -> Progress:
         console=err(),
         disable=not err().is_terminal,
     )
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the workers in order too."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print(report: ReplayReport) -> None:

@@ -1,6 +1,10 @@
 """A run of the benchmarks in small, on real parts; and that every check of a figure can fail."""
 
 import json
+import os
+import signal
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -251,13 +255,29 @@ def test_a_missing_tool_is_told_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_writes_nothing(
-    small_out: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_writes_nothing_and_leaves_nothing(
+    small_out: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
 ) -> None:
+    """By hand and by a supervisor alike."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def made() -> list[Path]:
+        return list(scratch.glob("cellwallet-bench-*"))
+
     def interrupted(self: Stage) -> None:
-        raise KeyboardInterrupt
+        assert made()
+        os.kill(os.getpid(), number)
+        time.sleep(60)
 
     monkeypatch.setattr(Stage, "settle", interrupted)
     assert bench.main(small_out) == 2
     assert "interrupted: nothing was written" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [scratch]
+    assert made() == []

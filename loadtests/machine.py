@@ -17,13 +17,16 @@ POSTGRES_SETTINGS = (
 )
 
 
+def memory_mb() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
+
+
 def describe_machine() -> dict[str, Any]:
-    memory = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return {
         "cpu": model[1] if model else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_mb": int(memory[1]) // 1_024 if memory else None,
+        "memory_mb": memory_mb(),
         "kernel": platform.release(),
         "load_average_before": round(os.getloadavg()[0], 2),
     }

@@ -31,7 +31,7 @@ from loadtests.figures import FORM, Figure, document_of_figures, noise_of
 from loadtests.generator import generator
 from loadtests.grown_cells import DiskMustHaveRoomError
 from loadtests.guests import Guest
-from loadtests.machine import describe_machine, describe_postgres, describe_revision, describe_versions
+from loadtests.machine import describe_machine, describe_postgres, describe_revision, describe_versions, memory_mb
 from loadtests.measuring import Measuring, Watch
 from loadtests.peers import Peers
 from loadtests.scale import Scale
@@ -39,12 +39,16 @@ from loadtests.stage import Measurement, Stage
 from loadtests.targets import judge, ratios
 
 TARGETS = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "F")
-CLUSTER = ClusterSettings(shared_buffers_mb=1_024, wal_max_gb=16, wal_min_mb=4_096)
+CACHE_MB_MAX = 4_096
+CACHE_SHARE = 1 / 6
+"""Of the machine's memory: a cell is given a quarter of its pod's, but here up to three clusters stand side by side."""
+CLUSTER = ClusterSettings(
+    shared_buffers_mb=min(CACHE_MB_MAX, int(memory_mb() * CACHE_SHARE)), wal_max_gb=16, wal_min_mb=4_096
+)
 """Of the cell and of the peers, which share one cluster, and of the cells that it is compared with: nobody has better
 settings."""
 GROWTH_CLUSTER = replace(CLUSTER, wal_max_gb=12)
-"""Of the large and of the small cell alike: they begin each round with a checkpoint, and their disks have to hold both
-logs beside everything else."""
+"""Of the large and of the small cell alike: their disks have to hold both logs beside everything else."""
 
 
 @value

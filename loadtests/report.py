@@ -1,12 +1,13 @@
 """`python -m loadtests.report`: renders docs/PERFORMANCE.md and its pictures from build/bench.json; no figure is typed
 by hand. What that run did not measure may come from others (`--also`): each target is judged by one run.
 With `--again` the page holds the run against a second one of the same; with `--against` nothing is written, and it is
-told in which ratios two runs differ.
+told in which ratios two runs differ. Documents may be compressed with gzip.
 
 Exit codes: 0 written, or the runs agree; 1 they do not; 2 usage, or no such run.
 """
 
 import argparse
+import gzip
 import json
 import sys
 from collections.abc import Sequence
@@ -57,8 +58,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _document(file: str) -> dict[str, Any]:
     try:
-        document = json.loads(Path(file).read_bytes())
-    except (OSError, ValueError) as error:
+        content = Path(file).read_bytes()
+        document = json.loads(gzip.decompress(content) if file.endswith(".gz") else content)
+    except (OSError, EOFError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{file}: {error}") from error
     if not isinstance(document, dict) or document.get("form") != FORM:
         raise argparse.ArgumentTypeError(f"{file} is no document of a run in form {FORM}")

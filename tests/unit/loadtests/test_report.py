@@ -1,5 +1,6 @@
 """What is made of a run's document: the page, its pictures, and the comparison with another run."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,17 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_what_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str) -> None:
     code, text = told(tmp_path, capsys, hot_run(), other)
     assert (code, "other.json" in text) == (2, True), text
+
+
+def test_a_document_may_be_compressed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = gzip.compress(json.dumps(hot_run()).encode())
+    for name, content in (("run", whole), ("half", whole[:-20]), ("none", b"plain")):
+        (tmp_path / f"{name}.json.gz").write_bytes(content)
+    assert report.main(["--run", str(tmp_path / "run.json.gz"), "--out", str(tmp_path / "PAGE.md")]) == 0
+    for name in ("half", "none"):
+        with pytest.raises(SystemExit, match="2"):
+            report.main(["--run", str(tmp_path / f"{name}.json.gz")])
+        assert f"{name}.json.gz" in capsys.readouterr().err
 
 
 def test_a_run_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

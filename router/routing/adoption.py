@@ -131,7 +131,7 @@ def _overlaid(current: Directory, published: Directory, *, units: set[Unit], wal
         isolated={**published.isolated, **{wallet: current.isolated[wallet] for wallet in wallets}},
         unit_cells=unit_cells,
         epochs={**published.epochs, **{unit: current.epoch_of(unit) for unit in units}},
-        moving=published.moving - units,
+        moving=published.moving,
         learned_units=frozenset(units),
         learned_wallets=frozenset(wallets),
     )

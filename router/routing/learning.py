@@ -112,10 +112,10 @@ def _is_newly_isolated(directory: Directory, unit: Unit, known: Unit | None) -> 
 
 
 def _risen(directory: Directory, hint: Hint) -> Directory:
+    """The unit stays one that moves: its giver has let go of it, but only the document says that its taker has it."""
     return replace(
         directory,
         epochs={**directory.epochs, hint.unit: hint.epoch},
-        moving=directory.moving - {hint.unit},
         learned_units=directory.learned_units | {hint.unit},
     )
 

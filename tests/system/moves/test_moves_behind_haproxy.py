@@ -81,22 +81,28 @@ async def test_a_hot_wallet_goes_alone_behind_haproxy(platform: BehindHaproxy) -
     assert await platform.in_memory(WALLETS_MAP) == {}, "it is back in its slot"
 
 
-async def test_haproxy_knows_of_a_unit_in_transition_before_it_is_fenced(
-    platform: BehindHaproxy, crash_file: Path
-) -> None:
-    """The mover waits where the routers have acknowledged; vendors go on by the agent, and by HAProxy afterwards."""
+@pytest.mark.parametrize("point", ["move.announced", "move.granted"])
+async def test_a_unit_in_transition_is_the_agents(platform: BehindHaproxy, crash_file: Path, point: str) -> None:
+    """From before it is fenced until the directory says that it has arrived: the mover waits where the routers have
+    acknowledged, or where the giver tells everybody who the new owner is, and the unit's vendors go on by the agent.
+    """
     operator = Operator(platform)
 
     async def fault(stage: Stage) -> None:
-        units = await operator.units_of(stage.wallet_ids(HOME)[:1])
+        moved = stage.wallet_ids(HOME)[:1]
+        units = await operator.units_of(moved)
         for to_cell in (AWAY, HOME):
-            arm(crash_file, "move.announced hold")
+            arm(crash_file, f"{point} hold")
             move_id = await operator.start(units=units, to_cell=to_cell)
             held = crash_file.with_name(f"{crash_file.name}.held")
-            assert await wait_until(lambda held=held: exists(held), deadline_s=MAP_DEADLINE_S), "nobody announced it"
+            assert await wait_until(lambda held=held: exists(held), deadline_s=MAP_DEADLINE_S), "nobody came there"
             assert await wait_until(lambda: all_to(platform, units, AGENT), deadline_s=MAP_DEADLINE_S), "HAProxy asks"
             assert {line.split()[1] for line in lines_of(platform, units)} == {AGENT}, "a reload would know it too"
-            await stage.load.wait_for_decisions(60, deadline_s=MAP_DEADLINE_S)
+            served = stage.recorder.decisions_on(moved)
+            assert await wait_until(
+                lambda served=served: more_than(stage, moved, served + 5), deadline_s=MAP_DEADLINE_S
+            ), "the unit is served meanwhile"
+            assert await backends(platform, units) == {AGENT}, "what a refusal told is no arrival"
             held.unlink()
             assert (await operator.ended(move_id))["state"] == "done"
             assert await wait_until(
@@ -104,7 +110,7 @@ async def test_haproxy_knows_of_a_unit_in_transition_before_it_is_fenced(
             ), "HAProxy goes straight to the new owner"
 
     before = len(platform.requests())
-    nobody_noticed(await played_with(platform, fault, "held_haproxy"))
+    nobody_noticed(await played_with(platform, fault, f"held_haproxy_{point}"))
     was_served_by_both_paths(platform.requests()[before:])
 
 
@@ -115,6 +121,10 @@ def was_served_by_both_paths(requests: list[dict[str, Any]]) -> None:
     assert Counter(one["backend"] for one in requests)[HOME] > 0, "the fast path was used too"
     unwanted = [one for one in requests if one["status"] == 421 or one["status"] >= 500 or one["status"] <= 0]
     assert unwanted == []
+
+
+async def more_than(stage: Stage, wallet_ids: list[str], decisions: int) -> bool:
+    return stage.recorder.decisions_on(wallet_ids) > decisions
 
 
 async def exists(path: Path) -> bool:

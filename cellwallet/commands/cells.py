@@ -1,6 +1,7 @@
 """`cellwallet cells`: what each cell has; cells that come, are filled, drained and retired."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ MOVES_ASKED, MOVES_TOLD = 50, 2
 """Of the open moves: a line has room for so many."""
 ADJUDICATION_TIMEOUT_S = 60.0
 RESENDING_TIMEOUT_S = 200.0
+RESENDING_PATIENCE_S, RESENDING_PAUSE_S = 30.0, 1.0
+"""For transfers of a page that get no answer: a cell that was opened a moment ago is still finding its database."""
 OPENING_TIMEOUT_S = 1_900.0
 """The cell audits itself in full."""
 UNITS_SHOWN_MAX = 50
@@ -212,7 +215,7 @@ def resend(
             after: list[str] | None = None
             while True:
                 status.update(f"{sender} asks again: {asked:,} transfers asked, {len(refused):,} refused")
-                page = operator.post(f"/v1/cells/{cell}/resend", {"from_cell": sender, "since": since, "after": after})
+                page = _resent(operator, cell, {"from_cell": sender, "since": since, "after": after})
                 if page["unknown"]:
                     fail(f"{page['unknown']} transfers of {sender} got no answer; the same command again goes on")
                 asked, taken, after = asked + page["asked"], taken + page["taken"], page["after"]
@@ -225,6 +228,16 @@ def resend(
         _tell_of_resent(asked, taken, refused)
     if refused:
         raise typer.Exit(1)
+
+
+def _resent(operator: Operator, cell: str, page: dict[str, Any]) -> dict[str, Any]:
+    """The page, asked again while transfers of it get no answer and patience lasts; asking again is harmless."""
+    ends_s = time.monotonic() + RESENDING_PATIENCE_S
+    while True:
+        told: dict[str, Any] = operator.post(f"/v1/cells/{cell}/resend", page)
+        if not told["unknown"] or time.monotonic() > ends_s:
+            return told
+        time.sleep(RESENDING_PAUSE_S)
 
 
 @app.command(name="switch-over")
